@@ -1,0 +1,47 @@
+//! The scripts that run inside Redis: each is one atomic step of the protocol between refresher
+//! and component.
+//!
+//! They use nothing newer than Redis 6.0 (or Valkey), take all keys as `KEYS`, and read the time
+//! from Redis itself, so that no machine's clock is trusted but that of the one Redis.
+
+/// Counts a request against its limits and answers with all that most requests need.
+///
+/// `KEYS`: current, verified, one counter for each limit. `ARGV`: for each limit its count and its
+/// window in milliseconds. Returns `[admitted 0|1, wait_ms, limiting (0-based), now_ms, current or
+/// "", verified 0|1]`; `current` and `verified` are only read for an admitted request. A refused
+/// request is not counted.
+pub const ADMIT: &str = include_str!("scripts/admit.lua");
+
+/// Puts a refresh command on the stream unless one is there already.
+///
+/// `KEYS`: refresh-asked, commands. `ARGV`: the generation that the sender saw, the expiry in
+/// milliseconds. Returns 1 if it was put there.
+pub const ASK_REFRESH: &str = include_str!("scripts/ask_refresh.lua");
+
+/// Finds one employee's part of the report.
+///
+/// `KEYS`: employees, then every block of the report's identity encoding. `ARGV`: the upper and
+/// the lower 32 bits of the id, the length of a block. Returns `[found 0|1, part]`, or an error
+/// `MISSING` when the generation is gone.
+pub const FIND_EMPLOYEE: &str = include_str!("scripts/find_employee.lua");
+
+/// Takes, renews or gives up the lease of the leading refresher.
+///
+/// `KEYS`: lease. `ARGV`: `take` or `release`, the holder, how long in milliseconds. `take`
+/// returns `[token, 1]` to the holder, `[token of the other, 0]` while another one's lease runs;
+/// `release` returns 1 if it was the holder's. A new holder gets a token greater than all before.
+pub const LEASE: &str = include_str!("scripts/lease.lua");
+
+/// Draws the next generation: greater than all before, and than the one given.
+///
+/// `KEYS`: generation. `ARGV`: the last generation that the caller knows. Returns it.
+pub const NEXT_GENERATION: &str = include_str!("scripts/next_generation.lua");
+
+/// Makes a written snapshot the current one, or only renews its record.
+///
+/// `KEYS`: lease, current, refresh-asked, then the keys of the snapshot, then those of the
+/// superseded one. `ARGV`: holder, token, the record that is expected to be current (or ""), the new
+/// record, how many keys the snapshot has, and for how many milliseconds superseded keys stay.
+/// Returns `OK`, or an error that begins with `FENCED` (another refresher leads), `CONFLICT`
+/// (current is not what was expected) or `MISSING` (a key of the snapshot is not there).
+pub const PUBLISH: &str = include_str!("scripts/publish.lua");
