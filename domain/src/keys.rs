@@ -75,6 +75,12 @@ impl Keys {
         self.key("commands")
     }
 
+    /// The stream of entries of [`commands`](Self::commands) that were no commands, set aside.
+    #[must_use]
+    pub fn poison(&self) -> String {
+        self.key("poison")
+    }
+
     /// Present while a refresh has been asked for and is not done yet.
     #[must_use]
     pub fn refresh_asked(&self) -> String {
@@ -115,6 +121,7 @@ mod tests {
             keys.payload("00", 0),
             keys.lease(),
             keys.commands(),
+            keys.poison(),
             keys.refresh_asked(),
             keys.shutdown(),
             keys.limit("incidents", 0, "{evil}:1"),

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use saphyr::{Scalar, ScalarStyle, Yaml, YamlLoader};
 use saphyr_parser::Parser;
 use thiserror::Error;
+#[cfg(feature = "upstream")]
 use url::Url;
 
 use crate::credentials::{Account, ExpectedPassword, PasswordError, Secret};
@@ -54,6 +55,7 @@ pub struct Settings {
     /// `EXECUTOR_MAX_WORKERS`: upstream requests at a time.
     pub max_workers: usize,
     /// `BASE_ENDPOINT`, with a path that ends in `/`; only the refresher needs it.
+    #[cfg(feature = "upstream")]
     pub base_endpoint: Option<Url>,
     /// `UPSTREAM_ID` and `UPSTREAM_PASSWORD`; by default the service's own, where that is plain.
     pub upstream: Result<UpstreamAccount, SettingError>,
@@ -165,6 +167,7 @@ impl Settings {
             incidents_rate_limits: reader.limits("INCIDENTS_API_RATE_LIMITS", "20 per minute"),
             max_workers: usize::try_from(reader.number("EXECUTOR_MAX_WORKERS", 10, 1, 1000))
                 .unwrap_or(usize::MAX),
+            #[cfg(feature = "upstream")]
             base_endpoint: reader.base_endpoint(),
             api_timeout: reader.seconds("API_TIMEOUT", 15, 1, 3600),
             api_retries: u32::try_from(reader.number("API_RETRIES", 3, 0, 20)).unwrap_or(u32::MAX),
@@ -397,6 +400,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         })
     }
 
+    #[cfg(feature = "upstream")]
     fn base_endpoint(&mut self) -> Option<Url> {
         self.text(
             "BASE_ENDPOINT",
@@ -422,13 +426,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
             return Secret::new("redis://127.0.0.1:6379");
         };
         match value {
-            Value::Text(text)
-                if Url::parse(&text).is_ok_and(|url| {
-                    matches!(url.scheme(), "redis" | "rediss") && url.has_host()
-                }) =>
-            {
-                Secret::new(text)
-            }
+            Value::Text(text) if is_redis_url(&text) => Secret::new(text),
             _ => {
                 self.refuse(
                     "REDIS_URL",
@@ -530,6 +528,18 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
     }
 }
 
+/// Whether `text` has the parts of an address of Redis; whether they are right, Redis's client
+/// finds out.
+fn is_redis_url(text: &str) -> bool {
+    let address = ["redis://", "rediss://"]
+        .into_iter()
+        .find_map(|scheme| text.strip_prefix(scheme));
+    let authority = address.and_then(|address| address.split(['/', '?', '#']).next());
+    let host = authority.and_then(|authority| authority.rsplit('@').next());
+    host.is_some_and(|host| !host.is_empty() && !host.starts_with(':'))
+        && !text.contains(|c: char| c.is_whitespace() || c.is_control())
+}
+
 fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text
@@ -620,5 +630,34 @@ fn value_of(node: &Yaml<'_>) -> Option<Value> {
                 .collect(),
         )),
         Yaml::Tagged(_, node) => value_of(node),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_redis_has_a_host() {
+        for good in [
+            "redis://localhost",
+            "redis://127.0.0.1:6379/2",
+            "rediss://user:p%40ss@redis.example:6380",
+            "redis://:password@[::1]:6379",
+        ] {
+            assert!(is_redis_url(good), "{good}");
+        }
+        for bad in [
+            "",
+            "localhost:6379",
+            "http://localhost",
+            "redis://",
+            "redis://:6379",
+            "redis://user:password@",
+            "redis:///0",
+            "redis://a b",
+        ] {
+            assert!(!is_redis_url(bad), "{bad}");
+        }
     }
 }

@@ -1,2 +1,158 @@
-//! (skeleton)
-fn main() {}
+//! `host`: runs this application's Spin component without the Spin CLI.
+
+use std::{
+    io::{self, IsTerminal as _},
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use clap::Parser;
+use host::{Limits, Program, Reuse, Server, manifest::Application, variables::Values};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tracing_subscriber::EnvFilter;
+
+/// Runs this application's Spin component, without the Spin CLI.
+///
+/// It reads spin.toml and gives the component what Spin gives it: requests, the variables, the
+/// folders under `files` (read-only) and the Redis server under `allowed_outbound_hosts`; nothing
+/// else. When it is ready it prints `listening on http://ADDRESS`.
+///
+/// A variable's value comes from --variable, else from the environment's SPIN_VARIABLE_<NAME in
+/// upper case>, else from the manifest's default.
+///
+/// SIGTERM or SIGINT ends it: requests in flight have 5 seconds to finish.
+///
+/// Exit codes: 0 ended by a signal; 1 it could not run; 2 wrong usage or manifest.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// The manifest, or the folder that has it.
+    #[arg(long, value_name = "FILE", default_value = "spin.toml")]
+    from: PathBuf,
+
+    /// The IP address and port to listen on; port 0 is any free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9000")]
+    listen: SocketAddr,
+
+    /// Sets a variable. NAME=@FILE takes the value from a file, so that a secret need not be an
+    /// argument, which other users of the machine can see.
+    #[arg(long = "variable", value_name = "NAME=VALUE", value_parser = parse_variable)]
+    variables: Vec<(String, String)>,
+
+    /// Requests that one instance of the component answers before a new one takes its place.
+    #[arg(long, value_name = "N", default_value_t = Reuse::default().max_instance_reuse_count, value_parser = parse_count)]
+    max_instance_reuse_count: usize,
+
+    /// Requests that one instance answers at the same time.
+    #[arg(long, value_name = "N", default_value_t = Reuse::default().max_instance_concurrent_reuse_count, value_parser = parse_count)]
+    max_instance_concurrent_reuse_count: usize,
+
+    /// How long an instance without requests is kept, with its connections: 1s, 500ms, 60.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_time)]
+    idle_instance_timeout: Duration,
+
+    /// How long an instance may take to begin an answer before it is ended: 60s, 500ms, 60.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_time)]
+    request_timeout: Duration,
+}
+
+fn parse_variable(argument: &str) -> Result<(String, String), String> {
+    let (name, value) = argument
+        .split_once('=')
+        .ok_or("it must be NAME=VALUE or NAME=@FILE")?;
+    let value = match value.strip_prefix('@') {
+        None => value.to_owned(),
+        Some(file) => {
+            std::fs::read_to_string(file).map_err(|error| format!("cannot read {file}: {error}"))?
+        }
+    };
+    Ok((name.to_owned(), value))
+}
+
+fn parse_count(argument: &str) -> Result<usize, String> {
+    match argument.parse() {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err("it must be a number above 0".into()),
+    }
+}
+
+/// Spin's notation: a number of seconds, or one with the unit s, ms, us or ns.
+fn parse_time(argument: &str) -> Result<Duration, String> {
+    let units: [(&str, fn(u64) -> Duration); 4] = [
+        ("ms", Duration::from_millis),
+        ("us", Duration::from_micros),
+        ("ns", Duration::from_nanos),
+        ("s", Duration::from_secs),
+    ];
+    let (number, unit) = units
+        .into_iter()
+        .find_map(|(suffix, unit)| Some((argument.strip_suffix(suffix)?, unit)))
+        .unwrap_or((argument, Duration::from_secs));
+    number
+        .parse()
+        .map(unit)
+        .map_err(|_| "it must be a number of seconds, or one with the unit s, ms, us or ns".into())
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            EnvFilter::builder()
+                .with_default_directive(tracing::Level::WARN.into())
+                .from_env_lossy(),
+        )
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
+
+    let given: Values = arguments.variables.iter().cloned().collect();
+    let application = match Application::load(&arguments.from, &given, |name| std::env::var(name)) {
+        Ok(application) => application,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(application, &arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(application: Application, arguments: &Arguments) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let reuse = Reuse {
+        max_instance_reuse_count: arguments.max_instance_reuse_count,
+        max_instance_concurrent_reuse_count: arguments.max_instance_concurrent_reuse_count,
+        idle_instance_timeout: arguments.idle_instance_timeout,
+        request_timeout: arguments.request_timeout,
+    };
+    // First what is quick and fails the most.
+    let listener = TcpListener::bind(arguments.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", arguments.listen))?;
+    let program = Program::compile(&application.component)?;
+    println!("listening on http://{}", listener.local_addr()?);
+    let server = Server::new(listener, program, application, reuse, Limits::default());
+    server
+        .serve(async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        })
+        .await;
+    Ok(())
+}
