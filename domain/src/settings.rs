@@ -380,12 +380,17 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
 
     fn upstream(&mut self, own: Option<&Account>) -> Result<UpstreamAccount, SettingError> {
         let set = |key| match self.value(key) {
-            Some(Value::Text(text)) if !text.is_empty() => Some(text),
-            _ => None,
+            Some(Value::Text(text)) => Ok(Some(text).filter(|text| !text.is_empty())),
+            Some(other) => Err(SettingError::Value {
+                key,
+                found: other.describe(),
+                accepted: "a text".to_owned(),
+            }),
+            None => Ok(None),
         };
         let missing = |key, accepted| SettingError::Missing { key, accepted };
-        let id = set("UPSTREAM_ID").or_else(|| own.map(|account| account.id.clone()));
-        let password = set("UPSTREAM_PASSWORD").or_else(|| match &own?.password {
+        let id = set("UPSTREAM_ID")?.or_else(|| own.map(|account| account.id.clone()));
+        let password = set("UPSTREAM_PASSWORD")?.or_else(|| match &own?.password {
             ExpectedPassword::Plain(password) => Some(password.expose().to_owned()),
             ExpectedPassword::Argon2id(_) => None,
         });
@@ -603,10 +608,22 @@ fn parse_file(text: &str) -> Result<Vec<(String, Value)>, SettingError> {
         return Err(syntax(&"it holds more than one document"));
     }
     match value {
-        Some(Value::Map(members)) => Ok(members),
+        Some(Value::Map(members)) => match first_twice(&members) {
+            Some(key) => Err(syntax(&format_args!("`{key}` is there twice"))),
+            None => Ok(members),
+        },
         None => Ok(Vec::new()),
         Some(_) => Err(syntax(&"it must be a mapping of keys to values")),
     }
+}
+
+/// The loader only notices a key that is written the same way twice, not `a` and `'a'`.
+fn first_twice(members: &[(String, Value)]) -> Option<&str> {
+    members
+        .iter()
+        .enumerate()
+        .find(|(index, (key, _))| members[..*index].iter().any(|(before, _)| before == key))
+        .map(|(_, (key, _))| key.as_str())
 }
 
 /// `None` for null, which counts as not set.
