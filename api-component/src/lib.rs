@@ -25,7 +25,6 @@ mod store;
 
 use std::rc::Rc;
 
-use domain::record::Document;
 use http::Method;
 use http::request::Parts;
 use spin_sdk::http::Request;
@@ -80,13 +79,9 @@ async fn protected(request: &Parts, resource: Resource<'_>) -> Result<Reply, Pro
     }
     let now_ms = admission.now_ms;
     match resource {
-        Resource::Incidents => {
+        Resource::Document(document) => {
             let snapshot = snapshot(&mut store, &config, admission.current).await?;
-            document::respond(request, store, snapshot, now_ms, Document::Report).await
-        }
-        Resource::Unattributed => {
-            let snapshot = snapshot(&mut store, &config, admission.current).await?;
-            document::respond(request, store, snapshot, now_ms, Document::Unattributed).await
+            document::respond(request, store, snapshot, now_ms, document).await
         }
         Resource::Employee(id) => {
             let snapshot = snapshot(&mut store, &config, admission.current).await?;
@@ -94,10 +89,8 @@ async fn protected(request: &Parts, resource: Resource<'_>) -> Result<Reply, Pro
         }
         Resource::Status => {
             let snapshot = snapshot::read(admission.current)?;
-            Ok(status::respond(
-                snapshot.as_deref().map(|found| &**found),
-                now_ms,
-            ))
+            let record = snapshot.as_ref().map(|snapshot| &snapshot.record);
+            Ok(status::respond(record, now_ms))
         }
         Resource::Shutdown => shutdown::respond(request, &mut store, &config.settings).await,
     }

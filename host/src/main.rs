@@ -84,20 +84,24 @@ fn parse_count(argument: &str) -> Result<usize, String> {
 
 /// Spin's notation: a number of seconds, or one with the unit s, ms, us or ns.
 fn parse_time(argument: &str) -> Result<Duration, String> {
-    let units: [(&str, fn(u64) -> Duration); 4] = [
-        ("ms", Duration::from_millis),
-        ("us", Duration::from_micros),
-        ("ns", Duration::from_nanos),
-        ("s", Duration::from_secs),
+    let units = [
+        ("ms", 1_000_000),
+        ("us", 1_000),
+        ("ns", 1),
+        ("s", 1_000_000_000),
     ];
-    let (number, unit) = units
+    let (number, nanoseconds) = units
         .into_iter()
-        .find_map(|(suffix, unit)| Some((argument.strip_suffix(suffix)?, unit)))
-        .unwrap_or((argument, Duration::from_secs));
+        .find_map(|(unit, nanoseconds)| Some((argument.strip_suffix(unit)?, nanoseconds)))
+        .unwrap_or((argument, 1_000_000_000));
     number
-        .parse()
-        .map(unit)
-        .map_err(|_| "it must be a number of seconds, or one with the unit s, ms, us or ns".into())
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(nanoseconds))
+        .map(Duration::from_nanos)
+        .ok_or_else(|| {
+            "it must be a number of seconds, or one with the unit s, ms, us or ns".into()
+        })
 }
 
 fn main() -> ExitCode {
@@ -155,4 +159,34 @@ async fn run(application: Application, arguments: &Arguments) -> anyhow::Result<
         })
         .await;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_spin_s_notation() {
+        for (argument, milliseconds) in
+            [("60", 60_000), ("1s", 1_000), ("500ms", 500), ("2000us", 2)]
+        {
+            assert_eq!(
+                parse_time(argument),
+                Ok(Duration::from_millis(milliseconds))
+            );
+        }
+        for bad in ["", "s", "1 s", "1h", "-1s", "1.5s", "99999999999999s"] {
+            assert!(parse_time(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_variable_has_a_name_and_a_value() {
+        let pair = |name: &str, value: &str| Ok((name.to_owned(), value.to_owned()));
+        assert_eq!(parse_variable("a=b=c"), pair("a", "b=c"));
+        assert_eq!(parse_variable("a="), pair("a", ""));
+        assert!(parse_variable("a").is_err());
+        let error = parse_variable("a=@/nowhere/at/all").unwrap_err();
+        assert!(error.contains("/nowhere/at/all"), "{error}");
+    }
 }

@@ -31,6 +31,18 @@ pub struct Report {
     pub rejected: Vec<u8>,
     /// Where the rows of each type went, in the order of the types.
     pub counts: Vec<Counts>,
+    /// For each type, one row of those that are not in the report.
+    pub samples: Vec<Samples>,
+}
+
+/// Of one type's rows that are not in the report, the first of each kind, for the log; cut off
+/// where they are long.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Samples {
+    /// A row that no employee was found for.
+    pub unattributed: Option<String>,
+    /// A row that could not be used, and why.
+    pub rejected: Option<(Reason, String)>,
 }
 
 impl Report {
@@ -61,6 +73,11 @@ impl Report {
                 .for_each(|row| list.push(run.original(&run.rows[*row as usize])));
         });
         let rejected = list_by_type(types, runs, &attributed, list_rejected);
+        let samples = attributed
+            .iter()
+            .zip(runs)
+            .map(|(found, run)| found.samples(run.as_deref()))
+            .collect();
 
         let mut shards: Vec<Vec<Vec<Entry>>> = (0..=pivots.len())
             .map(|_| Vec::with_capacity(runs.len()))
@@ -105,6 +122,7 @@ impl Report {
             unattributed,
             rejected,
             counts,
+            samples,
         }
     }
 }
@@ -161,6 +179,34 @@ impl Attributed {
             rejected: (run.rejections.len() + self.not_addresses.len()) as u64,
         }
     }
+
+    fn samples(&self, run: Option<&Run>) -> Samples {
+        let Some(run) = run else {
+            return Samples::default();
+        };
+        let row = |index: &u32| sample(run.original(&run.rows[*index as usize]));
+        let rejection = run.rejections.first();
+        let rejection = rejection.map(|first| (first.reason, sample(run.rejected(first))));
+        let not_address = || {
+            let first = self.not_addresses.first()?;
+            Some((Reason::Identity, row(first)))
+        };
+        Samples {
+            unattributed: self.unknown.first().map(row),
+            rejected: rejection.or_else(not_address),
+        }
+    }
+}
+
+/// The beginning of a row, for the log.
+fn sample(row: &[u8]) -> String {
+    const MOST: usize = 200;
+    let cut = row.get(..MOST).unwrap_or(row);
+    let mut text = String::from_utf8_lossy(cut).into_owned();
+    if cut.len() < row.len() {
+        text.push('…');
+    }
+    text
 }
 
 /// Ids at which the employees are split so that each of `shards` shards gets about as many rows.

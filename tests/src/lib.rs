@@ -1,1 +1,14 @@
-//! (skeleton)
+//! Starts the parts of the system as processes of their own, each test with its own set, and ends
+//! them with it.
+
+mod client;
+mod process;
+mod redis;
+mod system;
+mod upstream;
+
+pub use client::{Answer, Client};
+pub use process::{Process, Signal, TempDir, manifest, program, until};
+pub use redis::Redis;
+pub use system::{Host, ID, PASSWORD, System, host, refresher, server_command};
+pub use upstream::{Sample, TYPES, Upstream};

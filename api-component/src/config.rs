@@ -1,0 +1,187 @@
+//! What this instance is told: the mounted configuration file and, before it, Spin's variables.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+
+use domain::credentials::Account;
+use domain::keys::Keys;
+use domain::settings::{SettingError, SettingErrors, Settings};
+use spin_sdk::variables;
+
+use crate::problem::Problem;
+
+/// Where the manifest mounts the file.
+const FILE: &str = "/config/config.yaml";
+
+/// Settings with which requests can be answered.
+pub(crate) struct Config {
+    /// The one account.
+    pub(crate) account: Account,
+    /// The names of all keys.
+    pub(crate) keys: Keys,
+    /// Everything else.
+    pub(crate) settings: Settings,
+}
+
+/// The settings that this component heeds, which the manifest hands on as variables.
+const KEYS: [&str; 10] = [
+    "REDIS_URL",
+    "REDIS_KEY_PREFIX",
+    "SERVICE_ID",
+    "SERVICE_PASSWORD",
+    "DEFAULT_RATE_LIMITS",
+    "INCIDENTS_API_RATE_LIMITS",
+    "SNAPSHOT_WAIT",
+    "SHUTDOWN_ENABLED",
+    "TRUSTED_PROXIES",
+    "TRUSTED_PROXY_HEADER",
+];
+
+thread_local! {
+    static CONFIG: RefCell<Option<Rc<Config>>> = const { RefCell::new(None) };
+}
+
+/// The configuration, read once in an instance's life. What cannot be used is read again for the
+/// next request, so that a mended setting counts at once.
+///
+/// # Errors
+/// 503 with what is wrong, for whoever can mend it.
+pub(crate) async fn load() -> Result<Rc<Config>, Problem> {
+    if let Some(config) = CONFIG.with_borrow(Clone::clone) {
+        return Ok(config);
+    }
+    let config = Rc::new(read(&file()?, variables().await?)?);
+    CONFIG.set(Some(config.clone()));
+    Ok(config)
+}
+
+fn read(file: &str, variables: Vec<(&'static str, String)>) -> Result<Config, Problem> {
+    let variable = |key: &str| {
+        let (_, value) = variables.iter().find(|(name, _)| *name == key)?;
+        Some(value.clone())
+    };
+    let settings =
+        Settings::read(file, variable).map_err(|SettingErrors(errors)| refusal(&errors))?;
+    let account = settings
+        .account
+        .clone()
+        .map_err(|error| refusal(&[error]))?;
+    Ok(Config {
+        account,
+        keys: Keys::new(&settings.redis_key_prefix),
+        settings,
+    })
+}
+
+/// The file's text; without a file, everything comes from variables.
+fn file() -> Result<String, Problem> {
+    match std::fs::read_to_string(FILE) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Problem::unavailable(
+            "The service cannot read config/config.yaml. Check that it is mounted at /config and \
+             may be read.",
+        )),
+        text => Ok(text.unwrap_or_default()),
+    }
+}
+
+/// The variables' values. One that the manifest does not give is not set; but one that cannot be
+/// had must not be replaced by what the file says.
+async fn variables() -> Result<Vec<(&'static str, String)>, Problem> {
+    let mut found = Vec::new();
+    for key in KEYS {
+        let name = key.to_ascii_lowercase();
+        match variables::get(&name).await {
+            Ok(value) => found.push((key, value)),
+            Err(variables::Error::Undefined(_)) => {}
+            Err(_) => {
+                return Err(Problem::unavailable(format!(
+                    "The service cannot read its variable {name}. Check Spin's variable provider."
+                ))
+                .retry_after(5));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Says which settings to change. Anybody may read it: so it does not repeat what was found there.
+fn refusal(errors: &[SettingError]) -> Problem {
+    let mut detail = "The service is not set up yet. Change these settings:".to_owned();
+    for error in errors {
+        detail.push(' ');
+        detail.push_str(&match error {
+            SettingError::Syntax(_) => "config/config.yaml is not valid YAML".to_owned(),
+            SettingError::UnknownKey { .. } => "config/config.yaml has an unknown key".to_owned(),
+            SettingError::Missing { key, accepted } => format!("{key} is not set; {accepted}"),
+            SettingError::Value { key, accepted, .. } => format!("{key} must be {accepted}"),
+        });
+        detail.push('.');
+    }
+    detail.push_str(" `refresher check-config` says more.");
+    Problem::unavailable(detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reply::Reply;
+
+    const FILE: &str = "SERVICE_ID: auditor\nSERVICE_PASSWORD: 'secret-in-file'\n";
+
+    #[test]
+    fn the_manifest_hands_on_every_variable() {
+        let manifest = include_str!("../../spin.toml");
+        let (_, section) = manifest.split_once("[component.api.variables]\n").unwrap();
+        let given = section
+            .lines()
+            .map_while(|line| line.split_once(" = "))
+            .map(|(name, _)| name.to_ascii_uppercase());
+        assert_eq!(given.collect::<Vec<_>>(), KEYS);
+    }
+
+    fn refused(file: &str, variables: &[(&'static str, &str)]) -> String {
+        let variables = variables
+            .iter()
+            .map(|(key, value)| (*key, (*value).to_owned()));
+        let Err(problem) = read(file, variables.collect()) else {
+            panic!("{file} is accepted");
+        };
+        let reply = Reply::from(problem);
+        assert_eq!(reply.status, 503);
+        reply.json()["detail"].as_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn variables_count_before_the_file() {
+        let config = read(FILE, vec![("REDIS_KEY_PREFIX", "other".to_owned())])
+            .ok()
+            .unwrap();
+        assert_eq!(config.account.id, "auditor");
+        assert_eq!(config.keys.current(), "{other}:current");
+    }
+
+    #[test]
+    fn the_placeholder_is_refused_by_name() {
+        let detail = refused("SERVICE_ID: a\nSERVICE_PASSWORD: changeit", &[]);
+        assert!(detail.contains("SERVICE_PASSWORD"), "{detail}");
+        let detail = refused(FILE, &[("SERVICE_PASSWORD", "changeit")]);
+        assert!(detail.contains("SERVICE_PASSWORD"), "{detail}");
+        assert!(refused("", &[]).contains("SERVICE_ID"));
+    }
+
+    #[test]
+    fn wrong_settings_are_named_but_not_repeated() {
+        for (line, named) in [
+            ("REDIS_URL: 'redis://:hunter2@'", "REDIS_URL"),
+            ("TRUSTED_PROXIES: [hunter2]", "TRUSTED_PROXIES"),
+            ("hunter2: 5", "unknown key"),
+            ("hunter2: [", "YAML"),
+        ] {
+            let detail = refused(&format!("{FILE}{line}\n"), &[]);
+            assert!(detail.contains(named), "{detail}");
+            assert!(!detail.contains("hunter2"), "{detail}");
+            assert!(!detail.contains("secret-in-file"), "{detail}");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! First station: which resource a path names, and whether the method suits it.
+
+use domain::record::Document;
+use http::{Method, StatusCode};
+
+use crate::problem::Problem;
+
+/// What a request is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Route<'a> {
+    /// Whether this component is alive.
+    Healthz,
+    /// Whether a snapshot is being served.
+    Readyz,
+    /// What needs a limit and a password.
+    Protected(Resource<'a>),
+}
+
+/// What only the service's user may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Resource<'a> {
+    /// The report, or another document of the snapshot as a whole.
+    Document(Document),
+    /// One employee's part of the report; the id as the path has it.
+    Employee(&'a str),
+    /// What is served, and how fresh it is.
+    Status,
+    /// The end of the service.
+    Shutdown,
+}
+
+/// Finds the resource that a request is about.
+///
+/// # Errors
+/// 404 for a path that names nothing, 405 for a method that its resource does not know. Neither
+/// tells more than the documentation does, so neither needs a password.
+pub(crate) fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, Problem> {
+    let route = match path {
+        "/incidents" => Route::Protected(Resource::Document(Document::Report)),
+        "/incidents/unattributed" => Route::Protected(Resource::Document(Document::Unattributed)),
+        "/status" => Route::Protected(Resource::Status),
+        "/shutdown" => Route::Protected(Resource::Shutdown),
+        "/healthz" => Route::Healthz,
+        "/readyz" => Route::Readyz,
+        _ => match path.strip_prefix("/incidents/") {
+            Some(id) if !id.is_empty() && !id.contains('/') => {
+                Route::Protected(Resource::Employee(id))
+            }
+            _ => return Err(not_found()),
+        },
+    };
+    let posted = route == Route::Protected(Resource::Shutdown);
+    match *method {
+        Method::GET | Method::HEAD => Ok(route),
+        Method::POST if posted => Ok(route),
+        _ => Err(wrong_method(if posted {
+            "GET, HEAD, POST"
+        } else {
+            "GET, HEAD"
+        })),
+    }
+}
+
+fn not_found() -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "There is nothing here. Try /incidents, /incidents/{employee_id}, \
+         /incidents/unattributed, /status, /healthz or /readyz.",
+    )
+}
+
+fn wrong_method(allowed: &'static str) -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("This resource only knows the methods {allowed}."),
+    )
+    .with("allow", allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reply::Reply;
+    use proptest::prelude::*;
+
+    fn get(path: &str) -> Option<Route<'_>> {
+        route(&Method::GET, path).ok()
+    }
+
+    #[test]
+    fn every_documented_path_is_known() {
+        use Resource::{Employee, Shutdown, Status};
+        let document = |document| Some(Route::Protected(Resource::Document(document)));
+        assert_eq!(get("/incidents"), document(Document::Report));
+        assert_eq!(
+            get("/incidents/775"),
+            Some(Route::Protected(Employee("775")))
+        );
+        assert_eq!(
+            get("/incidents/unattributed"),
+            document(Document::Unattributed)
+        );
+        assert_eq!(get("/status"), Some(Route::Protected(Status)));
+        assert_eq!(get("/shutdown"), Some(Route::Protected(Shutdown)));
+        assert_eq!(get("/healthz"), Some(Route::Healthz));
+        assert_eq!(get("/readyz"), Some(Route::Readyz));
+    }
+
+    #[test]
+    fn other_paths_are_not_found() {
+        for path in [
+            "/",
+            "",
+            "/incident",
+            "/incidents/",
+            "/incidents/1/2",
+            "/incidents//",
+            "/Incidents",
+            "//incidents",
+            "/status/",
+            "/healthz/x",
+        ] {
+            let reply = Reply::from(route(&Method::GET, path).unwrap_err());
+            assert_eq!(reply.status, 404, "{path}");
+        }
+    }
+
+    #[test]
+    fn methods_are_told() {
+        for path in [
+            "/incidents",
+            "/incidents/7",
+            "/status",
+            "/healthz",
+            "/readyz",
+        ] {
+            assert!(route(&Method::HEAD, path).is_ok());
+            for method in [Method::POST, Method::PUT, Method::OPTIONS, Method::DELETE] {
+                let reply = Reply::from(route(&method, path).unwrap_err());
+                assert_eq!((reply.status, reply.value("allow")), (405, "GET, HEAD"));
+            }
+        }
+        assert!(route(&Method::POST, "/shutdown").is_ok());
+        let reply = Reply::from(route(&Method::PUT, "/shutdown").unwrap_err());
+        assert_eq!(
+            (reply.status, reply.value("allow")),
+            (405, "GET, HEAD, POST")
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_path_panics(path in ".{0,40}") {
+            let _ = route(&Method::GET, &path);
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! How a request reaches Redis: over the connection that the instance keeps, within its patience.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use spin_sdk::redis::{Connection, Error};
+use thiserror::Error;
+
+use crate::problem::Problem;
+
+thread_local! {
+    /// Shared by the instance's requests: opened when it is first needed, gone once it proves
+    /// broken.
+    static KEPT: RefCell<Option<Rc<Connection>>> = const { RefCell::new(None) };
+}
+
+/// Why Redis did not do what it should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub(crate) enum StoreError {
+    /// It cannot be reached, breaks off or refuses.
+    #[error(
+        "The store of the service cannot be reached. Try again in a moment. For its operator: \
+         check that Redis runs and takes writes, and that REDIS_URL points to it."
+    )]
+    Broken,
+    /// It takes too long.
+    #[error(
+        "The store of the service does not answer in time. Try again in a moment. For its \
+         operator: check that Redis at REDIS_URL is well."
+    )]
+    Slow,
+    /// The manifest does not allow its address, or it is none.
+    #[error(
+        "The service may not connect to its store. For its operator: the variable redis_url must \
+         be set to the address of Redis; a component reaches no other."
+    )]
+    NotAllowed,
+    /// A part of the snapshot that should be there is not.
+    #[error(
+        "The snapshot was replaced while it was read, or a part of it is lost. Try again in a \
+         moment."
+    )]
+    Missing,
+    /// It does not have a script that is called by its hash.
+    #[error("The store of the service has lost a script. Try again in a moment.")]
+    UnknownScript,
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        Self::unavailable(error.to_string()).retry_after(2)
+    }
+}
+
+/// How long a request still waits for Redis. The host has no limit of its own.
+pub(super) struct Patience(Pin<Box<dyn Future<Output = ()>>>);
+
+impl Patience {
+    /// Ends after `duration` from when it is first needed.
+    pub(super) fn of(duration: Duration) -> Self {
+        Self(Box::pin(spin_sdk::time::sleep(duration)))
+    }
+
+    /// What `operation` comes to, unless the patience ends first.
+    async fn within<T>(&mut self, operation: impl Future<Output = T>) -> Result<T, StoreError> {
+        let mut operation = pin!(operation);
+        poll_fn(|context| match operation.as_mut().poll(context) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending => self
+                .0
+                .as_mut()
+                .poll(context)
+                .map(|()| Err(StoreError::Slow)),
+        })
+        .await
+    }
+}
+
+/// Does `operation` on the kept connection, and once more on a new one if that proves broken. So an
+/// operation whose answer got lost may be done twice: all of ours bear that.
+pub(super) async fn attempt<T>(
+    address: &str,
+    patience: &mut Patience,
+    operation: impl AsyncFn(&Connection) -> Result<T, Error>,
+) -> Result<T, StoreError> {
+    if let Some(kept) = KEPT.with_borrow(Clone::clone) {
+        match try_on(&kept, patience, &operation).await {
+            Err(StoreError::Broken) => {}
+            result => return result,
+        }
+    }
+    let opened = patience.within(Connection::open(address)).await?;
+    let connection = Rc::new(opened.map_err(classified)?);
+    KEPT.with_borrow_mut(|kept| {
+        // Another request may have opened one meanwhile.
+        kept.get_or_insert_with(|| connection.clone());
+    });
+    try_on(&connection, patience, &operation).await
+}
+
+/// A connection that fails or hangs is not used again. What went wrong comes as words alone, so
+/// that a refusal counts as a failure of the connection, too: behind a new one there may be a Redis
+/// that does not refuse.
+async fn try_on<T>(
+    connection: &Rc<Connection>,
+    patience: &mut Patience,
+    operation: impl AsyncFn(&Connection) -> Result<T, Error>,
+) -> Result<T, StoreError> {
+    let result = patience.within(operation(connection)).await;
+    let result = result.and_then(|result| result.map_err(classified));
+    if let Err(StoreError::Broken | StoreError::Slow) = result {
+        KEPT.with_borrow_mut(|kept| {
+            kept.take_if(|kept| Rc::ptr_eq(kept, connection));
+        });
+    }
+    result
+}
+
+fn classified(error: Error) -> StoreError {
+    match error {
+        Error::InvalidAddress => StoreError::NotAllowed,
+        Error::Other(message) if message.to_ascii_lowercase().contains("noscript") => {
+            StoreError::UnknownScript
+        }
+        // What our scripts answer when a part of a generation is gone.
+        Error::Other(message) if message.contains("MISSING") => StoreError::Missing,
+        _ => StoreError::Broken,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_told_apart() {
+        let other = |message: &str| classified(Error::Other(message.to_owned()));
+        assert_eq!(
+            other("\"MISSING\": a block of this generation"),
+            StoreError::Missing
+        );
+        let unknown = "An error was signalled by the server - NoScriptError: No matching script.";
+        assert_eq!(other(unknown), StoreError::UnknownScript);
+        assert_eq!(
+            other("\"NOSCRIPT\": No matching script."),
+            StoreError::UnknownScript
+        );
+        assert_eq!(other("Broken pipe (os error 32)"), StoreError::Broken);
+        assert_eq!(classified(Error::InvalidAddress), StoreError::NotAllowed);
+        assert_eq!(classified(Error::TooManyConnections), StoreError::Broken);
+    }
+}

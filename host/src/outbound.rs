@@ -1,0 +1,159 @@
+//! Which Redis servers the component may reach: the manifest's `allowed_outbound_hosts`.
+
+use thiserror::Error;
+use url::{Host, Url};
+
+/// The port of a Redis address that names none.
+const DEFAULT_REDIS_PORT: u16 = 6379;
+
+/// Why an entry of `allowed_outbound_hosts` is refused. Never holds the entry: a value put into
+/// it may carry a password.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum AllowedHostError {
+    /// Another protocol, or no protocol at all.
+    #[error("only redis://HOST[:PORT] is understood here (nothing but Redis can be reached)")]
+    NotRedis,
+    /// A pattern, where Spin would allow one.
+    #[error("patterns (*, ranges, networks) are not understood here: name the host and the port")]
+    Pattern,
+    /// Something besides the host and the port.
+    #[error(
+        "it must be redis://HOST[:PORT] without user, password, path or database, as Spin has it"
+    )]
+    NotOnlyHostAndPort,
+}
+
+/// The Redis servers that the component may reach: none, unless the manifest says so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AllowedHosts(Vec<(Host, u16)>);
+
+impl AllowedHosts {
+    /// Reads the entries, with their templates already expanded. An empty one allows nothing, as
+    /// Spin has it, so that an address may be left out.
+    ///
+    /// # Errors
+    /// The first entry's that this host does not understand, with that entry's index.
+    pub fn parse<'a>(
+        entries: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, (usize, AllowedHostError)> {
+        entries
+            .into_iter()
+            .enumerate()
+            .filter(|(_, entry)| !entry.is_empty())
+            .map(|(index, entry)| parse_entry(entry).map_err(|error| (index, error)))
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// Whether a connection to this address may be opened.
+    #[must_use]
+    pub fn allows(&self, address: &Url) -> bool {
+        address.scheme() == "redis"
+            && host_and_port(address).is_some_and(|wanted| self.0.contains(&wanted))
+    }
+}
+
+fn parse_entry(entry: &str) -> Result<(Host, u16), AllowedHostError> {
+    let authority = entry
+        .trim()
+        .strip_prefix("redis://")
+        .ok_or(AllowedHostError::NotRedis)?;
+    let authority = authority.strip_suffix('/').unwrap_or(authority);
+    if authority.contains('*') || authority.contains("..") {
+        return Err(AllowedHostError::Pattern);
+    }
+    if authority.contains(['/', '@', '?', '#']) {
+        return Err(AllowedHostError::NotOnlyHostAndPort);
+    }
+    Url::parse(&format!("redis://{authority}"))
+        .ok()
+        .and_then(|url| host_and_port(&url))
+        .ok_or(AllowedHostError::NotOnlyHostAndPort)
+}
+
+/// The normal form of an address's host (lower case, IPv4 in dotted form), and its port.
+fn host_and_port(address: &Url) -> Option<(Host, u16)> {
+    let host = Host::parse(address.host_str()?).ok()?;
+    Some((host, address.port().unwrap_or(DEFAULT_REDIS_PORT)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allows(entries: &[&str], address: &str) -> bool {
+        AllowedHosts::parse(entries.iter().copied())
+            .unwrap()
+            .allows(&Url::parse(address).unwrap())
+    }
+
+    #[test]
+    fn only_the_same_host_and_port_are_allowed() {
+        let entries = ["redis://127.0.0.1:6380", "redis://Cache.Example"];
+        for allowed in [
+            "redis://127.0.0.1:6380",
+            "redis://127.0.0.1:6380/3",
+            "redis://user:secret@127.0.0.1:6380/",
+            "redis://cache.example",
+            "redis://CACHE.example:6379/1",
+        ] {
+            assert!(allows(&entries, allowed), "{allowed}");
+        }
+        for refused in [
+            "redis://127.0.0.1",
+            "redis://127.0.0.1:6381",
+            "redis://127.0.0.2:6380",
+            "redis://localhost:6380",
+            "redis://cache.example:6380",
+            "redis://evil.cache.example",
+            "redis://cache.example.evil",
+            "redis://cache.example@evil.example",
+            "rediss://cache.example",
+            "http://cache.example:6379",
+            "unix:///run/redis.sock",
+        ] {
+            assert!(!allows(&entries, refused), "{refused}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_allowed_by_default() {
+        assert!(!allows(&[], "redis://127.0.0.1:6379"));
+        assert!(!allows(&[""], "redis://127.0.0.1:6379"));
+    }
+
+    #[test]
+    fn an_ipv6_address_is_understood() {
+        assert!(allows(&["redis://[::1]:7000"], "redis://[0:0::1]:7000/2"));
+        assert!(!allows(&["redis://[::1]:7000"], "redis://[::2]:7000"));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        for (entry, error) in [
+            ("127.0.0.1:6379", AllowedHostError::NotRedis),
+            ("https://example.com", AllowedHostError::NotRedis),
+            ("rediss://example.com:6379", AllowedHostError::NotRedis),
+            ("redis://*:6379", AllowedHostError::Pattern),
+            ("redis://*.example.com", AllowedHostError::Pattern),
+            ("redis://example.com:1..9", AllowedHostError::Pattern),
+            (
+                "redis://u:p@example.com",
+                AllowedHostError::NotOnlyHostAndPort,
+            ),
+            (
+                "redis://example.com/0",
+                AllowedHostError::NotOnlyHostAndPort,
+            ),
+            ("redis://10.0.0.0/8", AllowedHostError::NotOnlyHostAndPort),
+            (
+                "redis://example.com:port",
+                AllowedHostError::NotOnlyHostAndPort,
+            ),
+            ("redis://", AllowedHostError::NotOnlyHostAndPort),
+        ] {
+            let parsed = AllowedHosts::parse(["redis://good", entry]);
+            assert_eq!(parsed, Err((1, error)), "{entry}");
+        }
+    }
+}

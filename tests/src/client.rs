@@ -1,0 +1,161 @@
+//! An HTTP client that shows an answer as it came: nothing is decoded, followed or retried.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::HeaderMap;
+use reqwest::{Method, RequestBuilder, StatusCode, redirect};
+use serde_json::Value;
+
+use crate::system::{ID, PASSWORD};
+
+/// A client of one host.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    url: String,
+}
+
+/// A whole answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// Its header.
+    pub headers: HeaderMap,
+    /// Its content as it was sent.
+    pub body: Bytes,
+}
+
+impl Client {
+    /// A client of the server at `url`.
+    ///
+    /// # Panics
+    /// When no client can be made.
+    #[must_use]
+    pub fn new(url: &str) -> Self {
+        let http = reqwest::Client::builder()
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .timeout(Duration::from_secs(60))
+            .build()
+            .expect("a client");
+        Self {
+            http,
+            url: url.to_owned(),
+        }
+    }
+
+    /// Sends a request with the right credentials and further header fields.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub async fn send(&self, method: Method, path: &str, fields: &[(&str, &str)]) -> Answer {
+        self.try_send(method, path, Some((ID, PASSWORD)), fields)
+            .await
+            .unwrap_or_else(|error| panic!("{path}: {error:?}"))
+    }
+
+    /// Gets a path with the right credentials.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, &[]).await
+    }
+
+    /// Gets a path without credentials.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub async fn get_as_stranger(&self, path: &str) -> Answer {
+        self.try_send(Method::GET, path, None, &[])
+            .await
+            .unwrap_or_else(|error| panic!("{path}: {error:?}"))
+    }
+
+    /// Sends a request.
+    ///
+    /// # Errors
+    /// There is no whole answer.
+    pub async fn try_send(
+        &self,
+        method: Method,
+        path: &str,
+        account: Option<(&str, &str)>,
+        fields: &[(&str, &str)],
+    ) -> Result<Answer, reqwest::Error> {
+        let mut request = self.request(method, path);
+        if let Some((id, password)) = account {
+            request = request.basic_auth(id, Some(password));
+        }
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        whole(request).await
+    }
+
+    /// Sends content with the right credentials.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub async fn send_body(&self, method: Method, path: &str, body: Bytes) -> Answer {
+        let request = self.request(method, path).body(body);
+        whole(request.basic_auth(ID, Some(PASSWORD)))
+            .await
+            .unwrap_or_else(|error| panic!("{path}: {error:?}"))
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.url))
+    }
+}
+
+async fn whole(request: RequestBuilder) -> Result<Answer, reqwest::Error> {
+    let answer = request.send().await?;
+    Ok(Answer {
+        status: answer.status(),
+        headers: answer.headers().clone(),
+        body: answer.bytes().await?,
+    })
+}
+
+impl Answer {
+    /// A header field's value, empty if there is none.
+    ///
+    /// # Panics
+    /// When it is there more than once, or not text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> &str {
+        let mut values = self.headers.get_all(name).iter();
+        let value = values.next().map_or("", |value| value.to_str().expect("text"));
+        assert!(values.next().is_none(), "`{name}` is there twice");
+        value
+    }
+
+    /// The content as JSON.
+    ///
+    /// # Panics
+    /// When it is none.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
+    }
+
+    /// Checks that it is a problem document with this status (RFC 9457) and gives its `detail`.
+    ///
+    /// # Panics
+    /// When it is not.
+    #[must_use]
+    pub fn problem(&self, status: u16) -> String {
+        assert_eq!(self.status.as_u16(), status, "{self:?}");
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        let problem = self.json();
+        assert_eq!(problem["status"], status, "{problem}");
+        assert!(problem["title"].as_str().is_some_and(|text| !text.is_empty()));
+        let detail = problem["detail"].as_str().expect("a detail");
+        assert!(detail.len() > 10, "{problem}");
+        detail.to_owned()
+    }
+}

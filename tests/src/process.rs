@@ -1,0 +1,177 @@
+//! A process under test: started, watched, and gone when the test is.
+
+use std::env;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::{sleep, timeout};
+
+pub use tempfile::TempDir;
+
+/// How long a program may take to be ready, on a busy machine.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// The path of a program that `cargo xtask test` has built.
+///
+/// # Panics
+/// When the tests were not started by `cargo xtask test`.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
+    place("EMPLOYEE_INCIDENTS_BIN_DIR").join(name)
+}
+
+/// The path of the application's `spin.toml`.
+///
+/// # Panics
+/// When the tests were not started by `cargo xtask test`.
+#[must_use]
+pub fn manifest() -> PathBuf {
+    place("EMPLOYEE_INCIDENTS_SPIN_MANIFEST")
+}
+
+fn place(variable: &str) -> PathBuf {
+    env::var_os(variable).map_or_else(
+        || panic!("{variable} is not set: run the tests with `cargo xtask test`"),
+        PathBuf::from,
+    )
+}
+
+/// Asks `probe` again and again until it answers.
+///
+/// # Panics
+/// When it has not answered `within` that time.
+pub async fn until<T>(
+    what: &str,
+    within: Duration,
+    mut probe: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = probe().await {
+            return found;
+        }
+        assert!(start.elapsed() < within, "not within {within:?}: {what}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A running program. Dropped, it is killed; if the test failed, its log is shown.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    stdout: Option<ChildStdout>,
+    folder: TempDir,
+}
+
+impl Process {
+    /// Starts `command`, which inherits nothing of the environment but `PATH` and `command`'s own.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start(mut command: Command) -> Self {
+        let program = Path::new(command.as_std().get_program()).to_owned();
+        let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let folder = TempDir::new().expect("a temporary folder");
+        let log = File::create(folder.path().join("log")).expect("a log file");
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display()));
+        Self {
+            name,
+            stdout: child.stdout.take(),
+            child,
+            folder,
+        }
+    }
+
+    /// Waits for the line `listening on http://ADDRESS` and gives what follows `listening on `.
+    ///
+    /// # Panics
+    /// When the program ends without it, or takes too long.
+    pub async fn ready(&mut self) -> String {
+        let stdout = self.stdout.take().expect("ready is only waited for once");
+        let mut lines = BufReader::new(stdout).lines();
+        let line = timeout(READY_WITHIN, lines.next_line())
+            .await
+            .unwrap_or_else(|_| panic!("{} is not ready: {}", self.name, self.log()))
+            .expect("its output is text")
+            .unwrap_or_else(|| panic!("{} ended: {}", self.name, self.log()));
+        // Whatever else it prints must not fill the pipe.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        line.strip_prefix("listening on ")
+            .unwrap_or_else(|| panic!("{} printed `{line}`", self.name))
+            .to_owned()
+    }
+
+    /// What it has logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read(self.folder.path().join("log"))
+            .map(|log| String::from_utf8_lossy(&log).into_owned())
+            .unwrap_or_default()
+    }
+
+    /// How often its log says `text`.
+    #[must_use]
+    pub fn logged(&self, text: &str) -> usize {
+        self.log().matches(text).count()
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Panics
+    /// When it has ended already.
+    pub fn signal(&self, signal: Signal) {
+        let pid = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let pid = pid.unwrap_or_else(|| panic!("{} has ended: {}", self.name, self.log()));
+        kill_process(pid, signal).expect("the process is ours");
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Panics
+    /// When it still runs after `within`.
+    pub async fn exit(&mut self, within: Duration) -> ExitStatus {
+        timeout(within, self.child.wait())
+            .await
+            .unwrap_or_else(|_| panic!("{} still runs after {within:?}: {}", self.name, self.log()))
+            .expect("a child can be waited for")
+    }
+
+    /// Ends it at once, as a power failure would, and waits until it is gone.
+    ///
+    /// # Panics
+    /// When it cannot be killed.
+    pub async fn kill(&mut self) {
+        self.child.kill().await.expect("a child can be killed");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let log = self.log();
+            let from = log.len().saturating_sub(6000);
+            let tail = String::from_utf8_lossy(&log.as_bytes()[from..]).into_owned();
+            eprintln!("--- the end of the log of {} ---\n{tail}", self.name);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! A real Redis of the test's own, on a free port and without persistence.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use tokio::process::Command;
+
+use crate::process::{Process, Signal, TempDir, until};
+
+/// A Redis server.
+#[derive(Debug)]
+pub struct Redis {
+    process: Process,
+    folder: TempDir,
+    port: u16,
+    arguments: Vec<String>,
+}
+
+impl Redis {
+    /// Starts one.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts one with further `arguments`, such as `["--maxmemory", "10mb"]`.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn start_with(arguments: &[&str]) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let arguments: Vec<String> = arguments.iter().map(|&a| a.to_owned()).collect();
+        // Somebody else may take the port between its choice and its use: then another one is
+        // chosen.
+        for _ in 0..10 {
+            let port = TcpListener::bind("127.0.0.1:0")
+                .and_then(|listener| listener.local_addr())
+                .expect("a free port")
+                .port();
+            let mut process = launch(&folder.path().to_owned(), port, &arguments);
+            let came_up = until("Redis is up or has ended", Duration::from_secs(20), async || {
+                if !process.is_running() {
+                    return Some(false);
+                }
+                (process.logged("Ready to accept connections") > 0).then_some(true)
+            })
+            .await;
+            if came_up {
+                return Self {
+                    process,
+                    folder,
+                    port,
+                    arguments,
+                };
+            }
+        }
+        panic!("no Redis comes up");
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// A connection of the test's own.
+    ///
+    /// # Panics
+    /// When Redis does not answer.
+    pub async fn connection(&self) -> MultiplexedConnection {
+        redis::Client::open(self.url())
+            .expect("a valid address")
+            .get_multiplexed_async_connection()
+            .await
+            .expect("Redis answers")
+    }
+
+    /// Ends it; nothing that it held is kept.
+    pub async fn stop(&mut self) {
+        self.process.kill().await;
+    }
+
+    /// Starts it again on the same port, empty.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn start_again(&mut self) {
+        self.process = launch(&self.folder.path().to_owned(), self.port, &self.arguments);
+        until("Redis is up again", Duration::from_secs(20), async || {
+            (self.process.logged("Ready to accept connections") > 0).then_some(())
+        })
+        .await;
+    }
+
+    /// Stops it from answering while its connections stay open.
+    pub fn freeze(&self) {
+        self.process.signal(Signal::STOP);
+    }
+
+    /// Lets it answer again.
+    pub fn thaw(&self) {
+        self.process.signal(Signal::CONT);
+    }
+}
+
+fn launch(folder: &PathBuf, port: u16, arguments: &[String]) -> Process {
+    let mut command = Command::new("redis-server");
+    command
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+        .args(["--save", "", "--appendonly", "no"])
+        // Its log goes to standard error's file by way of this one.
+        .args(["--logfile", "/dev/stderr"])
+        .args(["--dir", &folder.to_string_lossy()])
+        .args(arguments);
+    Process::start(command)
+}

@@ -1,0 +1,48 @@
+//! `cargo xtask test`: every test, with what the end-to-end tests need.
+
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use clap::Args;
+
+use crate::build;
+use crate::process::Steps;
+use crate::progress::say;
+use crate::setup;
+use crate::workspace::{Workspace, cargo};
+
+/// Where the end-to-end tests find the programs.
+const PROGRAMS: &str = "EMPLOYEE_INCIDENTS_BIN_DIR";
+
+/// Where they find the application's manifest, and by it the component.
+const SPIN_MANIFEST: &str = "EMPLOYEE_INCIDENTS_SPIN_MANIFEST";
+
+/// What to test.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Passed on to `cargo test`: `--package refresher`, a test's name; all tests without
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+/// Runs the tests.
+///
+/// # Errors
+/// Something is missing, does not build, or a test fails.
+pub(crate) fn run(options: &Options, workspace: &Workspace, steps: &Steps) -> Result<()> {
+    let redis = setup::run(workspace, steps)?;
+    build::run(workspace, steps)?;
+    say("running the tests");
+    let mut tests = Command::new(cargo());
+    tests
+        .args(["test", "--release", "--locked"])
+        .args(&options.arguments)
+        .current_dir(&workspace.root)
+        .env("PATH", redis.search_path(steps)?)
+        .env(PROGRAMS, workspace.programs())
+        .env(SPIN_MANIFEST, workspace.spin_manifest());
+    let status = steps.visibly(&mut tests)?;
+    ensure!(status.success(), "tests fail: see above");
+    say("all tests pass");
+    Ok(())
+}
