@@ -24,18 +24,21 @@ pub(crate) struct Config {
     pub(crate) settings: Settings,
 }
 
-/// The settings that this component heeds, which the manifest hands on as variables.
-const KEYS: [&str; 10] = [
-    "REDIS_URL",
-    "REDIS_KEY_PREFIX",
-    "SERVICE_ID",
-    "SERVICE_PASSWORD",
-    "DEFAULT_RATE_LIMITS",
-    "INCIDENTS_API_RATE_LIMITS",
-    "SNAPSHOT_WAIT",
-    "SHUTDOWN_ENABLED",
-    "TRUSTED_PROXIES",
-    "TRUSTED_PROXY_HEADER",
+/// The variables that the manifest hands on, and the settings that they are; of one setting, the
+/// first variable that is not empty. There are two for Redis because the manifest says with
+/// `redis_url` what may be reached, where Spin takes no password.
+const VARIABLES: [(&str, &str); 11] = [
+    ("redis_secret_url", "REDIS_URL"),
+    ("redis_url", "REDIS_URL"),
+    ("redis_key_prefix", "REDIS_KEY_PREFIX"),
+    ("service_id", "SERVICE_ID"),
+    ("service_password", "SERVICE_PASSWORD"),
+    ("default_rate_limits", "DEFAULT_RATE_LIMITS"),
+    ("incidents_api_rate_limits", "INCIDENTS_API_RATE_LIMITS"),
+    ("snapshot_wait", "SNAPSHOT_WAIT"),
+    ("shutdown_enabled", "SHUTDOWN_ENABLED"),
+    ("trusted_proxies", "TRUSTED_PROXIES"),
+    ("trusted_proxy_header", "TRUSTED_PROXY_HEADER"),
 ];
 
 thread_local! {
@@ -58,7 +61,9 @@ pub(crate) async fn load() -> Result<Rc<Config>, Problem> {
 
 fn read(file: &str, variables: Vec<(&'static str, String)>) -> Result<Config, Problem> {
     let variable = |key: &str| {
-        let (_, value) = variables.iter().find(|(name, _)| *name == key)?;
+        let (_, value) = variables
+            .iter()
+            .find(|(name, value)| *name == key && !value.is_empty())?;
         Some(value.clone())
     };
     let settings =
@@ -89,9 +94,8 @@ fn file() -> Result<String, Problem> {
 /// had must not be replaced by what the file says.
 async fn variables() -> Result<Vec<(&'static str, String)>, Problem> {
     let mut found = Vec::new();
-    for key in KEYS {
-        let name = key.to_ascii_lowercase();
-        match variables::get(&name).await {
+    for (name, key) in VARIABLES {
+        match variables::get(name).await {
             Ok(value) => found.push((key, value)),
             Err(variables::Error::Undefined(_)) => {}
             Err(_) => {
@@ -136,8 +140,9 @@ mod tests {
         let given = section
             .lines()
             .map_while(|line| line.split_once(" = "))
-            .map(|(name, _)| name.to_ascii_uppercase());
-        assert_eq!(given.collect::<Vec<_>>(), KEYS);
+            .map(|(name, _)| name);
+        let heeded = VARIABLES.map(|(name, _)| name);
+        assert_eq!(given.collect::<Vec<_>>(), heeded);
     }
 
     fn refused(file: &str, variables: &[(&'static str, &str)]) -> String {
@@ -159,6 +164,15 @@ mod tests {
             .unwrap();
         assert_eq!(config.account.id, "auditor");
         assert_eq!(config.keys.current(), "{other}:current");
+    }
+
+    #[test]
+    fn of_two_variables_the_first_that_is_set_counts() {
+        for (secret, used) in [("redis://:p@h/1", "redis://:p@h/1"), ("", "redis://h")] {
+            let urls = [secret, "redis://h"].map(|url| ("REDIS_URL", url.to_owned()));
+            let config = read(FILE, urls.to_vec()).ok().unwrap();
+            assert_eq!(config.settings.redis_url.expose(), used);
+        }
     }
 
     #[test]

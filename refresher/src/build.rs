@@ -18,7 +18,7 @@ use crate::sources::{Content, Endpoint, Fresh, Good};
 
 /// What there is of an endpoint to build with.
 #[derive(Debug)]
-pub enum Input {
+pub(crate) enum Input {
     /// Its new answer.
     Fresh(Fresh),
     /// Its last good one.
@@ -29,7 +29,7 @@ pub enum Input {
 
 /// A report and what identifies it.
 #[derive(Debug)]
-pub struct Grouped {
+pub(crate) struct Grouped {
     /// The report.
     pub report: Report,
     /// Of the report's bytes.
@@ -45,7 +45,7 @@ pub struct Grouped {
 /// Parses what is not parsed yet, and builds the report. Answers may have `largest` bytes. `None`
 /// without an identity map.
 #[must_use]
-pub fn group(
+pub(crate) fn group(
     types: &[IncidentType],
     inputs: Vec<(Arc<Endpoint>, Input)>,
     largest: u64,
@@ -110,7 +110,7 @@ fn parse(endpoint: &Endpoint, input: Input, largest: u64) -> Option<Content> {
 
 /// A document in one encoding.
 #[derive(Debug)]
-pub struct Encoded {
+pub(crate) struct Encoded {
     /// Which document.
     pub document: Document,
     /// In which encoding.
@@ -124,11 +124,14 @@ pub struct Encoded {
 ///
 /// # Errors
 /// When there is no memory left to compress with.
-pub fn encode(report: &mut Report, threads: usize) -> io::Result<Vec<Encoded>> {
+pub(crate) fn encode(report: &mut Report, threads: usize) -> io::Result<Vec<Encoded>> {
     let mut work = Vec::new();
     for (document, body) in [
         (Document::Report, std::mem::take(&mut report.json)),
-        (Document::Unattributed, std::mem::take(&mut report.unattributed)),
+        (
+            Document::Unattributed,
+            std::mem::take(&mut report.unattributed),
+        ),
         (Document::Rejected, std::mem::take(&mut report.rejected)),
     ] {
         let body = Bytes::from(body);
@@ -142,7 +145,11 @@ pub fn encode(report: &mut Report, threads: usize) -> io::Result<Vec<Encoded>> {
                 Encoding::Identity,
             ],
         };
-        work.extend(encodings.iter().map(|encoding| (document, *encoding, body.clone())));
+        work.extend(
+            encodings
+                .iter()
+                .map(|encoding| (document, *encoding, body.clone())),
+        );
     }
     let encoded = in_parallel(threads, work, |(document, encoding, body)| {
         let body = match encoding {

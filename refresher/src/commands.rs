@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::commands::{Command, EXPIRY_MS, FIELD, GROUP};
+use domain::commands::{Command, EXPIRY_MS, GROUP};
 use redis::streams::{StreamId, StreamReadReply};
 use redis::{FromRedisValue as _, Value};
 use tokio::sync::mpsc;
@@ -32,6 +32,9 @@ const AT_ONCE: usize = 64;
 
 /// Entries set aside that are kept for an operator to look at.
 const POISON_KEPT: usize = 100;
+
+/// Characters that are kept of such an entry.
+const MOST_SHOWN: usize = 1000;
 
 /// A client asks for a refresh.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,7 +133,9 @@ impl Commands {
         if from == ">" {
             read.arg("BLOCK").arg(BLOCK.as_millis() as u64);
         }
-        read.arg("STREAMS").arg(self.store.keys.commands()).arg(from);
+        read.arg("STREAMS")
+            .arg(self.store.keys.commands())
+            .arg(from);
         let reply: Option<StreamReadReply> = self.link.query(&read).await?;
         let streams = reply.unwrap_or_default().keys;
         Ok(streams.into_iter().flat_map(|stream| stream.ids).collect())
@@ -177,7 +182,12 @@ impl Commands {
     /// Keeps what is no command where an operator finds it, and out of the way.
     async fn set_aside(&self, entry: &StreamId, reason: &str) -> Result<(), StoreError> {
         let poison = self.store.keys.poison();
-        tracing::warn!(id = entry.id, reason, kept_in = poison, "an entry of the commands stream is set aside");
+        tracing::warn!(
+            id = entry.id,
+            reason,
+            kept_in = poison,
+            "an entry of the commands stream is set aside"
+        );
         let mut add = redis::cmd("XADD");
         add.arg(poison)
             .arg("MAXLEN")
@@ -186,7 +196,9 @@ impl Commands {
             .arg("id")
             .arg(&entry.id)
             .arg("reason")
-            .arg(reason);
+            .arg(reason)
+            .arg("entry")
+            .arg(shown(entry));
         self.link.query::<()>(&add).await?;
         acknowledge(&self.store, &entry.id).await
     }
@@ -220,6 +232,14 @@ fn parse(entry: &StreamId) -> Result<Command, String> {
         .collect();
     let fields = fields.iter().map(|(name, value)| (*name, value.as_str()));
     Command::from_fields(fields).map_err(|error| error.to_string())
+}
+
+/// An entry's fields for a person, cut off where they are long.
+fn shown(entry: &StreamId) -> String {
+    let fields = entry.map.iter();
+    let fields = fields.map(|(name, value)| format!("{name:?}: {:?}", text(value)));
+    let whole = fields.collect::<Vec<_>>().join(", ");
+    whole.chars().take(MOST_SHOWN).collect()
 }
 
 /// A field's value; what is no text is shown as well as can be.

@@ -213,7 +213,8 @@ mod tests {
         let both = problems("SERVICE_ID: a\nSERVICE_PASSWORD: changeit");
         assert!(both.contains("`SERVICE_PASSWORD`") && both.contains("`BASE_ENDPOINT`"));
         assert!(!both.contains("UPSTREAM"), "{both}");
-        let hash = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$9sTbSlTio3Biev89thdrlKKiCaYsjjYVJxGAL3swxpQ";
+        let hash =
+            "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$9sTbSlTio3Biev89thdrlKKiCaYsjjYVJxGAL3swxpQ";
         let hashed = problems(&format!(
             "SERVICE_ID: a\nSERVICE_PASSWORD: '{hash}'\nBASE_ENDPOINT: http://u/"
         ));

@@ -67,7 +67,9 @@ pub enum FetchError {
     #[error("the answer has a content encoding, which was not asked for")]
     Encoded,
     /// A web page, such as a login form or an error page of a proxy.
-    #[error("the answer is a web page instead of JSON; check BASE_ENDPOINT and any proxy before it")]
+    #[error(
+        "the answer is a web page instead of JSON; check BASE_ENDPOINT and any proxy before it"
+    )]
     WebPage,
     /// It is not what the endpoint should answer.
     #[error("{0}")]
@@ -260,7 +262,9 @@ impl Upstream {
         }
         let is_connect = error.is_connect();
         let error = error.without_url();
-        let innermost = causes(&error).last().map_or_else(String::new, |cause| cause.to_string());
+        let innermost = causes(&error)
+            .last()
+            .map_or_else(String::new, |cause| cause.to_string());
         if is_connect {
             FetchError::Unreachable(innermost)
         } else {
@@ -282,7 +286,12 @@ fn is_loopback(base: &Url) -> bool {
 fn causes<'a>(
     error: &'a (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |error| error.source())
+    let mut next = Some(error);
+    std::iter::from_fn(move || {
+        let error = next?;
+        next = error.source();
+        Some(error)
+    })
 }
 
 /// Follows redirects within the origin of `base` only: the credentials go along.
@@ -314,7 +323,9 @@ fn check(response: &Response) -> Result<(), FetchError> {
         }
     }
     let has = |name, words: &[&str]| {
-        let value = headers.get(name).map(|value| value.to_str().unwrap_or_default());
+        let value = headers
+            .get(name)
+            .map(|value| value.to_str().unwrap_or_default());
         value.is_some_and(|value| {
             let value = value.to_ascii_lowercase();
             words.iter().any(|word| value.starts_with(word))
@@ -370,10 +381,7 @@ mod tests {
             asked("Fri, 31 Dec 1999 23:59:59 GMT"),
             Some(Duration::from_secs(59))
         );
-        assert_eq!(
-            asked("Fri, 31 Dec 1999 23:58:00 GMT"),
-            Some(Duration::ZERO)
-        );
+        assert_eq!(asked("Fri, 31 Dec 1999 23:58:00 GMT"), Some(Duration::ZERO));
         assert_eq!(asked("18446744073709551615"), Some(LONGEST_ASKED));
         assert_eq!(asked("soon"), None);
         assert_eq!(asked("-1"), None);
@@ -382,7 +390,9 @@ mod tests {
     #[test]
     fn waits_grow_are_bounded_and_heed_upstream() {
         for tried in [0, 1, 5, 40, u32::MAX] {
-            let most = FIRST_WAIT.saturating_mul(1 << tried.min(16)).min(LONGEST_WAIT);
+            let most = FIRST_WAIT
+                .saturating_mul(1 << tried.min(16))
+                .min(LONGEST_WAIT);
             for _ in 0..50 {
                 assert!(wait(tried, None) <= most);
             }

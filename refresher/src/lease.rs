@@ -189,7 +189,10 @@ impl Keeper {
             tracing::error!(%error, "cannot renew the lease; trying again every second");
         }
         // A second before it ends, so that a slow answer does not keep a former leader at work.
-        if self.until.is_some_and(|until| Instant::now() + EVERY >= until) {
+        if self
+            .until
+            .is_some_and(|until| Instant::now() + EVERY >= until)
+        {
             self.until = None;
             self.tell(State::Unknown);
         }
@@ -204,8 +207,12 @@ impl Keeper {
         if changed {
             match state {
                 State::Ours(token) => tracing::info!(holder = %self.holder, token, "leads"),
-                State::Other => tracing::info!(holder = %self.holder, "stands by: another refresher leads"),
-                State::Unknown => tracing::warn!(holder = %self.holder, "leads no more: Redis cannot confirm it"),
+                State::Other => {
+                    tracing::info!(holder = %self.holder, "stands by: another refresher leads")
+                }
+                State::Unknown => {
+                    tracing::warn!(holder = %self.holder, "leads no more: Redis cannot confirm it")
+                }
             }
         }
     }

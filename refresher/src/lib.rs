@@ -24,3 +24,4 @@ pub mod server;
 pub mod shutdown;
 pub mod sources;
 pub mod store;
+pub mod tls;

@@ -1,2 +1,59 @@
-//! (skeleton)
-fn main() {}
+//! `refresher`: see `refresher --help`.
+
+mod cli;
+mod healthcheck;
+mod logging;
+mod password;
+mod run;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser as _;
+use refresher::configuration::{self, ConfigurationError};
+use refresher::server::ServerError;
+
+use crate::cli::{Arguments, Task};
+
+/// Wrong usage, or settings that cannot be used.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    logging::start(arguments.log_format);
+    match perform(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let is_usage = error.is::<ConfigurationError>()
+                || matches!(
+                    error.downcast_ref(),
+                    Some(ServerError::Words { .. } | ServerError::Empty)
+                );
+            eprintln!("refresher: {error:#}");
+            if is_usage {
+                ExitCode::from(USAGE)
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn perform(task: Task) -> Result<()> {
+    match task {
+        Task::Run { config, server } => run::run(&config.path, server.as_deref()),
+        Task::Once { config } => run::once(&config.path),
+        Task::Serve { config, server } => run::serve(&config.path, &server),
+        Task::CheckConfig { config } => {
+            let settings = configuration::read(&config.path)?;
+            configuration::upstream(&config.path, &settings)?;
+            print!("{}", configuration::describe(&settings));
+            Ok(())
+        }
+        Task::HashPassword => {
+            println!("{}", password::hash_password()?);
+            Ok(())
+        }
+        Task::Healthcheck { url } => healthcheck::check(url),
+    }
+}

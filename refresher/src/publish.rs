@@ -143,7 +143,9 @@ impl Publisher {
         let there: HashSet<&String> = self.known.keys.iter().collect();
         kept.flat_map(|good| {
             let hash = good.hash.to_hex();
-            parts(&good.packed, |number| self.store.keys.payload(&hash, number))
+            parts(&good.packed, |number| {
+                self.store.keys.payload(&hash, number)
+            })
         })
         .filter(|part| !self.known.is_whole || !there.contains(&part.key))
         .collect()

@@ -23,6 +23,9 @@ use crate::restore::restore;
 use crate::sources::{Answer, Clock, Endpoint, Fresh, Source};
 use crate::store::{Part, Store, StoreError, parts};
 
+/// How much of the report's hash, in hexadecimal, is its entity tag: 128 bits.
+const ETAG_DIGITS: usize = 32;
+
 /// How a refresh ended well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -39,7 +42,9 @@ pub enum RefreshError {
     #[error("cannot publish: {0}")]
     Publish(#[from] PublishError),
     /// No endpoint gave a usable answer.
-    #[error("no endpoint gave a usable answer; the last snapshot, if there is one, stays. The first says: {0}")]
+    #[error(
+        "no endpoint gave a usable answer; the last snapshot, if there is one, stays. The first says: {0}"
+    )]
     NothingGood(String),
     /// Without the identity map, now or before, nothing can be attributed.
     #[error("there is no identity map, now or from before, so no report can be built: {0}")]
@@ -201,7 +206,7 @@ impl Refresher {
         let results = join_all(fetches).await;
         let noted = self.sources.iter_mut().zip(results);
         noted
-            .map(|(source, result): (&mut Source, Result<Answer, FetchError>)| match result {
+            .map(|(source, result)| match result {
                 Ok(Answer { good, fresh }) => {
                     source.note(Ok(good));
                     Some(fresh)
@@ -286,7 +291,9 @@ impl Refresher {
         let inputs = inputs.collect();
         let (types, largest, threads) = (self.types.clone(), self.largest, self.threads);
         let grouped = spawn_blocking(move || group(&types, inputs, largest, threads));
-        let grouped = grouped.await.map_err(|error| RefreshError::Build(error.to_string()))?;
+        let grouped = grouped
+            .await
+            .map_err(|error| RefreshError::Build(error.to_string()))?;
         grouped.ok_or_else(|| RefreshError::NoIdentities("the last good one is damaged".to_owned()))
     }
 
@@ -309,7 +316,10 @@ impl Refresher {
         let generation = self.publisher.next_generation().await?;
         let keys = &self.store.keys;
         let index = Bytes::from(std::mem::take(&mut grouped.report.employees));
-        let mut bodies = vec![Part { key: keys.employees(generation), value: index }];
+        let mut bodies = vec![Part {
+            key: keys.employees(generation),
+            value: index,
+        }];
         let mut record = Current {
             version: VERSION,
             generation,
@@ -327,14 +337,21 @@ impl Refresher {
                 freshness: self.sources[0].freshness(),
             },
         };
-        for Encoded { document, encoding, body } in encoded {
+        for Encoded {
+            document,
+            encoding,
+            body,
+        } in encoded
+        {
             let of = match document {
                 Document::Report => &mut record.report,
                 Document::Unattributed => &mut record.unattributed,
                 Document::Rejected => &mut record.rejected,
             };
             of.set(encoding, body.len() as u64);
-            bodies.extend(parts(&body, |number| keys.block(generation, document, encoding, number)));
+            bodies.extend(parts(&body, |number| {
+                keys.block(generation, document, encoding, number)
+            }));
         }
         let record = self.summarised(record, &grouped, cycle);
         self.send(cycle, record, bodies, samples).await
@@ -344,7 +361,11 @@ impl Refresher {
     fn renewed(&self, mut record: Current, cycle: &Cycle<'_>) -> Current {
         record.identities.freshness = self.sources[0].freshness();
         for (kind, source) in self.types.iter().zip(&self.sources[1..]) {
-            if let Some(summary) = record.types.iter_mut().find(|found| found.name == kind.name) {
+            if let Some(summary) = record
+                .types
+                .iter_mut()
+                .find(|found| found.name == kind.name)
+            {
                 summary.freshness = source.freshness();
             }
         }
@@ -379,7 +400,10 @@ impl Refresher {
         bodies: Vec<Part>,
         samples: &[Samples],
     ) -> Result<(), RefreshError> {
-        let kept = self.sources.iter().filter_map(|source| source.good.as_ref());
+        let kept = self
+            .sources
+            .iter()
+            .filter_map(|source| source.good.as_ref());
         let snapshot = Snapshot {
             payloads: self.publisher.payload_parts(kept),
             record,
@@ -407,7 +431,10 @@ impl Refresher {
         }
         let totals = current.totals();
         let mut stale: Vec<&str> = Vec::new();
-        let failing = self.sources.iter().filter(|source| source.failure.is_some());
+        let failing = self
+            .sources
+            .iter()
+            .filter(|source| source.failure.is_some());
         stale.extend(failing.map(|source| source.endpoint.name()));
         tracing::info!(
             generation = current.generation,
@@ -429,19 +456,42 @@ impl Refresher {
 /// Each type's rows: all, those in the report, and those that are not.
 fn types(current: &Current) -> String {
     let type_ = |kind: &TypeSummary| {
-        let Counts { fetched, reported, unattributed, rejected } = kind.counts;
-        format!("{}={fetched}:{reported}+{unattributed}+{rejected}", kind.name)
+        let Counts {
+            fetched,
+            reported,
+            unattributed,
+            rejected,
+        } = kind.counts;
+        format!(
+            "{}={fetched}:{reported}+{unattributed}+{rejected}",
+            kind.name
+        )
     };
     let types: Vec<String> = current.types.iter().map(type_).collect();
     types.join(" ")
 }
 
 fn log_left_out(kind: &TypeSummary, samples: &Samples) {
-    let Counts { unattributed, rejected, .. } = kind.counts;
+    let Counts {
+        unattributed,
+        rejected,
+        ..
+    } = kind.counts;
     if let Some(sample) = &samples.unattributed {
-        tracing::warn!(kind = kind.name, unattributed, ?sample, "rows whose address the identity map lacks");
+        tracing::warn!(
+            kind = kind.name,
+            unattributed,
+            ?sample,
+            "rows whose address the identity map lacks"
+        );
     }
     if let Some((reason, sample)) = &samples.rejected {
-        tracing::warn!(kind = kind.name, rejected, reason = reason.text(), ?sample, "rows that cannot be used");
+        tracing::warn!(
+            kind = kind.name,
+            rejected,
+            reason = reason.text(),
+            ?sample,
+            "rows that cannot be used"
+        );
     }
 }

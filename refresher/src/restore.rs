@@ -21,7 +21,10 @@ pub async fn restore(
     sources: &mut [Source],
     largest: u64,
 ) -> Result<(), StoreError> {
-    let types = record.types.iter().map(|kind| (kind.name.as_str(), &kind.freshness));
+    let types = record
+        .types
+        .iter()
+        .map(|kind| (kind.name.as_str(), &kind.freshness));
     let types: HashMap<&str, &Freshness> = types.collect();
     for source in sources {
         let (freshness, has_entries) = match &*source.endpoint {
@@ -73,7 +76,10 @@ async fn restore_one(
     });
     match checked.await {
         Ok(Ok(Some(good))) => source.good = Some(good),
-        Ok(Ok(None)) => tracing::warn!(endpoint, "the kept answer does not match its hash: not used"),
+        Ok(Ok(None)) => tracing::warn!(
+            endpoint,
+            "the kept answer does not match its hash: not used"
+        ),
         Ok(Err(error)) => tracing::warn!(endpoint, %error, "the kept answer is damaged: not used"),
         Err(error) => tracing::error!(endpoint, %error, "cannot check the kept answer"),
     }

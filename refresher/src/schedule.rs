@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::commands::{Commands, RefreshRequest, done};
-use crate::lease::{Lease, Leadership};
+use crate::lease::{Leadership, Lease};
 use crate::refresh::{RefreshError, Refresher};
 use crate::store::Store;
 
@@ -89,7 +89,10 @@ impl Schedule {
                 () = again.due() => None,
                 Some(request) = requests.recv() => Some(request),
             };
-            if request.as_ref().is_none_or(|request| self.is_needed(request)) {
+            if request
+                .as_ref()
+                .is_none_or(|request| self.is_needed(request))
+            {
                 let result = self.refresher.refresh(leadership).await;
                 let is_urgent = match &result {
                     Ok(_) => false,

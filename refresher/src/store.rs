@@ -366,7 +366,7 @@ impl Store {
             script.key(key);
         }
         script
-            .arg(&leadership.holder)
+            .arg(&*leadership.holder)
             .arg(leadership.token)
             .arg(change.expected)
             .arg(change.record)
@@ -426,9 +426,6 @@ mod tests {
             .iter()
             .map(|part| (part.key.as_str(), part.value.len()))
             .collect();
-        assert_eq!(
-            sizes,
-            [("k0", BLOCK_BYTES), ("k1", BLOCK_BYTES), ("k2", 1)]
-        );
+        assert_eq!(sizes, [("k0", BLOCK_BYTES), ("k1", BLOCK_BYTES), ("k2", 1)]);
     }
 }

@@ -128,7 +128,9 @@ impl Answer {
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
         let mut values = self.headers.get_all(name).iter();
-        let value = values.next().map_or("", |value| value.to_str().expect("text"));
+        let value = values
+            .next()
+            .map_or("", |value| value.to_str().expect("text"));
         assert!(values.next().is_none(), "`{name}` is there twice");
         value
     }
@@ -153,7 +155,11 @@ impl Answer {
         assert_eq!(self.header("content-type"), "application/problem+json");
         let problem = self.json();
         assert_eq!(problem["status"], status, "{problem}");
-        assert!(problem["title"].as_str().is_some_and(|text| !text.is_empty()));
+        assert!(
+            problem["title"]
+                .as_str()
+                .is_some_and(|text| !text.is_empty())
+        );
         let detail = problem["detail"].as_str().expect("a detail");
         assert!(detail.len() > 10, "{problem}");
         detail.to_owned()

@@ -2,13 +2,17 @@
 //! them with it.
 
 mod client;
+mod gate;
 mod process;
 mod redis;
+mod snapshot;
 mod system;
 mod upstream;
 
 pub use client::{Answer, Client};
+pub use gate::Gate;
 pub use process::{Process, Signal, TempDir, manifest, program, until};
 pub use redis::Redis;
+pub use snapshot::{incidents_in, keys, stored_snapshot};
 pub use system::{Host, ID, PASSWORD, System, host, refresher, server_command};
 pub use upstream::{Sample, TYPES, Upstream};

@@ -79,7 +79,11 @@ impl Process {
     #[must_use]
     pub fn start(mut command: Command) -> Self {
         let program = Path::new(command.as_std().get_program()).to_owned();
-        let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = program
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let folder = TempDir::new().expect("a temporary folder");
         let log = File::create(folder.path().join("log")).expect("a log file");
         let mut child = command
@@ -135,7 +139,10 @@ impl Process {
     /// # Panics
     /// When it has ended already.
     pub fn signal(&self, signal: Signal) {
-        let pid = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let pid = self
+            .child
+            .id()
+            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         let pid = pid.unwrap_or_else(|| panic!("{} has ended: {}", self.name, self.log()));
         kill_process(pid, signal).expect("the process is ours");
     }

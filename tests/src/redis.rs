@@ -1,7 +1,7 @@
 //! A real Redis of the test's own, on a free port and without persistence.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -41,13 +41,17 @@ impl Redis {
                 .and_then(|listener| listener.local_addr())
                 .expect("a free port")
                 .port();
-            let mut process = launch(&folder.path().to_owned(), port, &arguments);
-            let came_up = until("Redis is up or has ended", Duration::from_secs(20), async || {
-                if !process.is_running() {
-                    return Some(false);
-                }
-                (process.logged("Ready to accept connections") > 0).then_some(true)
-            })
+            let mut process = launch(folder.path(), port, &arguments);
+            let came_up = until(
+                "Redis is up or has ended",
+                Duration::from_secs(20),
+                async || {
+                    if !process.is_running() {
+                        return Some(false);
+                    }
+                    (process.logged("Ready to accept connections") > 0).then_some(true)
+                },
+            )
             .await;
             if came_up {
                 return Self {
@@ -65,6 +69,12 @@ impl Redis {
     #[must_use]
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Its host and port.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     /// A connection of the test's own.
@@ -89,7 +99,7 @@ impl Redis {
     /// # Panics
     /// When it does not come up.
     pub async fn start_again(&mut self) {
-        self.process = launch(&self.folder.path().to_owned(), self.port, &self.arguments);
+        self.process = launch(self.folder.path(), self.port, &self.arguments);
         until("Redis is up again", Duration::from_secs(20), async || {
             (self.process.logged("Ready to accept connections") > 0).then_some(())
         })
@@ -107,7 +117,7 @@ impl Redis {
     }
 }
 
-fn launch(folder: &PathBuf, port: u16, arguments: &[String]) -> Process {
+fn launch(folder: &Path, port: u16, arguments: &[String]) -> Process {
     let mut command = Command::new("redis-server");
     command
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])

@@ -98,7 +98,9 @@ fn host_environment(redis: &Redis, settings: &[(&str, &str)]) -> Vec<(String, St
         ("incidents_api_rate_limits", "1000000 per second".to_owned()),
         ("default_rate_limits", "1000000 per second".to_owned()),
     ];
-    let special = settings.iter().map(|&(name, value)| (name, value.to_owned()));
+    let special = settings
+        .iter()
+        .map(|&(name, value)| (name, value.to_owned()));
     usual
         .into_iter()
         .chain(special)
@@ -138,8 +140,7 @@ impl System {
         host_settings: &[(&str, &str)],
     ) -> Self {
         let redis = Redis::start().await;
-        let refresher =
-            Process::start(refresher(&["run"], &redis, &upstream, refresher_settings));
+        let refresher = Process::start(refresher(&["run"], &redis, &upstream, refresher_settings));
         let host = host(&redis, host_settings).await;
         let system = Self {
             host,

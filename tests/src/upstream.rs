@@ -102,6 +102,15 @@ impl Upstream {
         self.control(Method::PUT, &path, body).await;
     }
 
+    /// Serves the seeded data of all endpoints again.
+    ///
+    /// # Panics
+    /// When the upstream refuses it.
+    pub async fn serve_seeded(&self) {
+        self.control(Method::DELETE, "/control/payload/all", "")
+            .await;
+    }
+
     /// Serves the sample's answers.
     ///
     /// # Panics
@@ -117,7 +126,8 @@ impl Upstream {
     /// # Panics
     /// When the upstream refuses it.
     pub async fn serve_rows(&self, kind: &str, rows: &[Value]) {
-        self.serve(kind, json!({ "results": rows }).to_string()).await;
+        self.serve(kind, json!({ "results": rows }).to_string())
+            .await;
     }
 
     /// How often `endpoint` was asked for its data.

@@ -15,10 +15,9 @@ pub(crate) fn status(address: SocketAddr, path: &str) -> Result<u16> {
     let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
     stream.set_read_timeout(Some(LIMIT))?;
     stream.set_write_timeout(Some(LIMIT))?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-    )?;
+    // In one piece: a server that answers after the first line and closes would cut off the rest.
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     // "HTTP/1.1 200"
     let mut line = [0; 12];
     stream.read_exact(&mut line)?;

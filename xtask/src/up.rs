@@ -28,6 +28,9 @@ use crate::workspace::Workspace;
 /// A program on this machine says within this time that it listens, or something is wrong.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
+/// New rows of each type in a minute: every refresh shows some.
+const DEMO_GROWTH: &str = "6";
+
 const REDIS: &str = "redis";
 const UPSTREAM: &str = "upstream";
 const REFRESHER: &str = "refresher";
@@ -74,7 +77,7 @@ fn set_up_and_serve(options: &Options, workspace: &Workspace, steps: &Steps) -> 
         services: Services::new(steps),
     };
     let redis = match &options.redis {
-        Some(redis) => redis.as_str().to_owned(),
+        Some(redis) => redis.clone(),
         None => system.start_redis(&server)?,
     };
     let upstream = match &options.upstream {
@@ -101,17 +104,17 @@ struct System<'a> {
 }
 
 impl System<'_> {
-    fn start_redis(&mut self, server: &RedisServer) -> Result<String> {
+    fn start_redis(&mut self, server: &RedisServer) -> Result<RedisUrl> {
         let port = redis::free_port()?;
         self.services
             .start(REDIS, &mut server.command(port, self.steps.scratch()))?;
         self.await_start(REDIS, |_| redis::answers(port).then_some(()))?;
-        Ok(format!("redis://127.0.0.1:{port}"))
+        RedisUrl::parse(&format!("redis://127.0.0.1:{port}")).map_err(anyhow::Error::msg)
     }
 
     fn start_upstream(&mut self, accounts: &Accounts) -> Result<String> {
         let mut command = self.program("demo-upstream");
-        command.args(["--listen", "127.0.0.1:0"]);
+        command.args(["--listen", "127.0.0.1:0", "--growth", DEMO_GROWTH]);
         accounts.give_upstream(&mut command);
         self.services.start(UPSTREAM, &mut command)?;
         let address = self.await_start(UPSTREAM, |services| services.listening(UPSTREAM))?;
@@ -123,7 +126,7 @@ impl System<'_> {
         &mut self,
         listen: SocketAddr,
         accounts: &Accounts,
-        redis: &str,
+        redis: &RedisUrl,
         upstream: &str,
     ) -> Result<SocketAddr> {
         let host = self.workspace.programs().join("host");
@@ -137,8 +140,9 @@ impl System<'_> {
         command
             .args(["run", "--config", "config/config.yaml", "--server", &server])
             .env("BASE_ENDPOINT", upstream)
-            .env("REDIS_URL", redis)
-            .env("SPIN_VARIABLE_REDIS_URL", redis);
+            .env("REDIS_URL", redis.as_str())
+            .env("SPIN_VARIABLE_REDIS_URL", redis.place())
+            .env("SPIN_VARIABLE_REDIS_SECRET_URL", redis.as_str());
         accounts.give_service(&mut command);
         accounts.give_upstream(&mut command);
         self.services.start(REFRESHER, &mut command)?;

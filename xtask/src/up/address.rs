@@ -59,6 +59,12 @@ impl RedisUrl {
         &self.url
     }
 
+    /// The address without user, password and database: what the manifest lets the component reach.
+    pub(crate) fn place(&self) -> String {
+        let scheme = self.url.split("://").next().unwrap_or_default();
+        format!("{scheme}://{}", self.host_and_port)
+    }
+
     /// # Errors
     /// Nothing listens there.
     pub(crate) fn check(&self) -> Result<()> {
@@ -105,6 +111,18 @@ mod tests {
         ] {
             assert_eq!(place(url), None, "{url}");
         }
+    }
+
+    #[test]
+    fn what_may_be_reached_is_said_without_password_and_database() {
+        let place = |url| RedisUrl::parse(url).map(|redis| redis.place());
+        let bare = Ok("redis://cache:7000".to_owned());
+        assert_eq!(place("redis://user:p@ss@cache:7000/2"), bare);
+        assert_eq!(place("redis://cache:7000"), bare);
+        assert_eq!(
+            place("rediss://:p@cache"),
+            Ok("rediss://cache:6379".to_owned())
+        );
     }
 
     #[test]

@@ -1,0 +1,117 @@
+//! What the program can be told on its command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use url::Url;
+
+/// Fetches security incidents from the upstream API, groups them by employee and priority, and
+/// publishes the report to Redis, where the component serves it from.
+///
+/// Settings come from the configuration file; an environment variable of the same name counts
+/// instead. Logs go to standard error; RUST_LOG (error, warn, info, debug) says how much.
+#[derive(Debug, Parser)]
+#[command(version, after_help = AFTER_HELP)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Task,
+    /// How log lines look
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    pub(crate) log_format: LogFormat,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  Check the settings before the first start:
+    refresher check-config --config config/config.yaml
+  Refresh every minute, with the server beside it:
+    refresher run --server 'spin up --listen 127.0.0.1:9000'
+  One refresh, from cron:
+    refresher once && echo fresh
+  A hash to put in place of SERVICE_PASSWORD:
+    printf %s 'my password' | refresher hash-password
+
+Exit codes:
+  0  done, or ended as asked (SIGTERM, SIGINT, /shutdown)
+  1  it failed; the last line of the log says why
+  2  wrong usage, or settings that cannot be used";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// Refresh at once and then every DEFAULT_CACHE_REFRESH seconds, until told to end
+    ///
+    /// Several may run on one Redis: one of them leads and refreshes, the others stand by and take
+    /// over within seconds. SIGTERM, SIGINT and GET /shutdown end it within 3 s, together with the
+    /// server that it started.
+    Run {
+        #[command(flatten)]
+        config: Config,
+        /// Start this command beside it (without a shell) and end it too; should it end by itself,
+        /// so does the refresher, with code 1
+        #[arg(long, value_name = "COMMAND")]
+        server: Option<String>,
+    },
+    /// Do one refresh and end: for cron and serverless schedulers
+    ///
+    /// Code 0 means that what upstream has is being served, be it new or unchanged; 1 that nothing
+    /// could be fetched or published, or that another refresher leads. The last snapshot then
+    /// stays.
+    Once {
+        #[command(flatten)]
+        config: Config,
+    },
+    /// Only run a server, and end it when the service is shut down
+    ///
+    /// For a server in a container of its own: /shutdown ends it too.
+    Serve {
+        #[command(flatten)]
+        config: Config,
+        /// The command that serves; it is run without a shell
+        #[arg(long, value_name = "COMMAND")]
+        server: String,
+    },
+    /// Show the settings in force, secrets hidden, or all that is wrong with them
+    CheckConfig {
+        #[command(flatten)]
+        config: Config,
+    },
+    /// Make the argon2id hash of a password, for SERVICE_PASSWORD
+    ///
+    /// The password is asked for on the terminal, or read from standard input.
+    HashPassword,
+    /// Ask a URL: code 0 if it answers 200 within 3 s, for the health check of a container
+    Healthcheck {
+        /// Such as http://127.0.0.1:9000/readyz
+        url: Url,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Config {
+    /// The configuration file
+    #[arg(
+        long = "config",
+        value_name = "FILE",
+        default_value = "config/config.yaml"
+    )]
+    pub(crate) path: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line, for log collectors
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

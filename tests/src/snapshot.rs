@@ -1,0 +1,104 @@
+//! What a whole snapshot is: as clients get it, and as it lies in Redis.
+
+use std::collections::{BTreeMap, HashSet};
+
+use domain::keys::Keys;
+use domain::record::Current;
+use redis::Pipeline;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::redis::Redis;
+
+/// The hash tag of the keys, where nothing else was configured.
+const PREFIX: &str = "incidents";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Groups {
+    low: Group,
+    medium: Group,
+    high: Group,
+    critical: Group,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Group {
+    count: u64,
+    incidents: Vec<IgnoredAny>,
+}
+
+/// Checks that `body` is a report whose counts are right, and counts its incidents.
+///
+/// # Panics
+/// When it is not.
+#[must_use]
+pub fn incidents_in(body: &[u8]) -> u64 {
+    let report: BTreeMap<String, Groups> =
+        serde_json::from_slice(body).unwrap_or_else(|error| panic!("not a report: {error}"));
+    let groups = report.values().flat_map(|employee| {
+        [
+            &employee.low,
+            &employee.medium,
+            &employee.high,
+            &employee.critical,
+        ]
+    });
+    let counts = groups.map(|group| {
+        assert_eq!(group.count, group.incidents.len() as u64);
+        group.count
+    });
+    counts.sum()
+}
+
+/// The names of the keys of the service under test.
+#[must_use]
+pub fn keys() -> Keys {
+    Keys::new(PREFIX)
+}
+
+/// Checks that the snapshot in `redis` is whole and stays, and that what belongs to no snapshot
+/// goes by itself; the record of it.
+///
+/// # Panics
+/// When it is not so.
+pub async fn stored_snapshot(redis: &Redis) -> Current {
+    let mut connection = redis.connection().await;
+    let mut current = redis::cmd("GET");
+    current.arg(keys().current());
+    loop {
+        let raw: Vec<u8> = current.query_async(&mut connection).await.expect("a value");
+        let record = Current::parse(&raw).expect("a record");
+        let own: HashSet<String> = record.keys(&keys()).into_iter().collect();
+        let all: Vec<String> = redis::cmd("KEYS")
+            .arg(format!("{{{PREFIX}}}:*"))
+            .query_async(&mut connection)
+            .await
+            .expect("names");
+        let parts: Vec<&String> = all.iter().filter(|key| is_part(key)).collect();
+        let mut lives = Pipeline::new();
+        for key in own.iter().chain(parts.iter().copied()) {
+            lives.pttl(key);
+        }
+        let lives: Vec<i64> = lives.query_async(&mut connection).await.expect("lives");
+        let after: Vec<u8> = current.query_async(&mut connection).await.expect("a value");
+        if after != raw {
+            // Another one was published meanwhile.
+            continue;
+        }
+        for (key, life) in own.iter().chain(parts).zip(lives) {
+            match own.contains(key) {
+                true => assert_eq!(life, -1, "{key} of the current snapshot is gone or will go"),
+                false => assert_ne!(life, -1, "{key} belongs to nothing and stays for ever"),
+            }
+        }
+        return record;
+    }
+}
+
+/// Whether a key is a body's or a kept answer's.
+fn is_part(key: &str) -> bool {
+    let rest = key.split_once(":").map_or("", |(_, rest)| rest);
+    rest.starts_with("payload:") || rest.starts_with(|first: char| first.is_ascii_digit())
+}

@@ -1,0 +1,228 @@
+//! The refresher is killed in the middle of a publish, as by a power failure: readers never notice.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
+use std::io::Read as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use end_to_end::{
+    Client, Gate, Process, Redis, System, Upstream, host, incidents_in, keys, refresher,
+    stored_snapshot, until,
+};
+use flate2::read::GzDecoder;
+use reqwest::Method;
+use serde_json::json;
+use tokio::time::{sleep, timeout};
+
+/// Cuts that are spread evenly over the publish.
+const EVEN: u64 = 14;
+
+/// The last bytes of a publish, in which the snapshot becomes the current one, and the size of the
+/// steps in which they are gone through.
+const END: u64 = 9000;
+const STEP: u64 = 900;
+
+const BOUND: Duration = Duration::from_secs(30);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publish_that_is_cut_off_anywhere_leaves_a_whole_snapshot() {
+    let upstream = Upstream::start_with(&["--per-type", "4000"]).await;
+    let redis = Redis::start().await;
+    let mut version = FIRST_VERSION;
+    mark(&upstream, version).await;
+    once(&redis, &upstream, &redis.url()).await;
+    let host = host(&redis, &[]).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let reader = tokio::spawn(read_on(host.client.clone(), Arc::clone(&stop)));
+
+    version += 1;
+    mark(&upstream, version).await;
+    let gate = Gate::open(&redis, u64::MAX).await;
+    once(&redis, &upstream, gate.url()).await;
+    let whole = gate.sent();
+    assert!(whole > 500_000, "{whole} bytes are too few steps");
+
+    let mut last = stored_snapshot(&redis).await;
+    let mut records = HashMap::from([(last.etag.clone(), last.totals().reported)]);
+    let (mut before_the_flip, mut after_it) = (0, 0);
+    let even = (1..=EVEN).map(|part| whole * part / (EVEN + 1));
+    let end = (0..=END / STEP).map(|step| whole - END + step * STEP);
+    let behind = [whole + STEP, whole + 3 * STEP];
+    for cut in even.chain(end).chain(behind) {
+        // Something new, so that there is a whole report to publish, of the same size.
+        version += 1;
+        mark(&upstream, version).await;
+        let gate = Gate::open(&redis, cut).await;
+        let settings = [("REDIS_URL", gate.url())];
+        let mut refresher = Process::start(refresher(&["run"], &redis, &upstream, &settings));
+        timeout(BOUND, gate.closed())
+            .await
+            .unwrap_or_else(|_| panic!("not {cut} bytes: {}", refresher.log()));
+        refresher.kill().await;
+        drop(gate);
+        let found = stored_snapshot(&redis).await;
+        records.insert(found.etag.clone(), found.totals().reported);
+        assert!(found.generation >= last.generation);
+        if found.generation == last.generation {
+            before_the_flip += 1;
+        } else {
+            after_it += 1;
+        }
+        last = found;
+        end_lease(&redis).await;
+    }
+    eprintln!("killed {before_the_flip} times before the flip, {after_it} times after it");
+    assert!(before_the_flip >= 20, "{before_the_flip}");
+    assert!(after_it >= 1, "{after_it}");
+    let (staged, published) = (generations(&redis).await, after_it + 2);
+    assert!(staged > published, "nothing was left behind: {staged}");
+
+    // Whoever comes next takes up the work, as if nothing had been.
+    version += 1;
+    mark(&upstream, version).await;
+    once(&redis, &upstream, &redis.url()).await;
+    let newest = stored_snapshot(&redis).await;
+    assert!(newest.generation > last.generation);
+    until("the newest is served", BOUND, async || {
+        let answer = host.client.get("/incidents").await;
+        (answer.header("etag") == format!("\"{}\"", newest.etag)).then_some(())
+    })
+    .await;
+    stop.store(true, Ordering::Relaxed);
+    let seen = reader.await.expect("the reader saw only whole snapshots");
+    assert!(seen.len() > 1, "{seen:?}");
+    for (etag, incidents) in seen {
+        if let Some(reported) = records.get(&etag) {
+            assert_eq!(incidents, *reported, "{etag}");
+        }
+    }
+}
+
+/// The report's version is in one of its rows; this many digits it always has.
+const FIRST_VERSION: u64 = 1_000_000;
+
+/// Serves a row that tells the version, beside all the others.
+async fn mark(upstream: &Upstream, version: u64) {
+    let row = json!({"priority": "low", "identifier": 1, "timestamp": 1, "version": version});
+    upstream.serve_rows("other", &[row]).await;
+}
+
+/// The version that a report tells.
+fn version_in(report: &[u8]) -> u64 {
+    let report = std::str::from_utf8(report).expect("a text");
+    let (_, rest) = report.split_once("\"version\":").expect("a version");
+    let (version, _) = rest.split_once('}').expect("an object");
+    version.parse().expect("a number")
+}
+
+/// Of how many generations there is something in Redis, published or not.
+async fn generations(redis: &Redis) -> usize {
+    let mut connection = redis.connection().await;
+    let pattern = "{incidents}:*:report:*:0";
+    let names: Vec<String> = redis::cmd("KEYS")
+        .arg(pattern)
+        .query_async(&mut connection)
+        .await
+        .expect("names");
+    let generations = names.iter().map(|name| name.split(':').nth(1));
+    generations.collect::<HashSet<_>>().len()
+}
+
+/// One refresh, from which the lease is given back.
+async fn once(redis: &Redis, upstream: &Upstream, url: &str) {
+    let settings = [("REDIS_URL", url)];
+    let mut refresher = Process::start(refresher(&["once"], redis, upstream, &settings));
+    let status = refresher.exit(BOUND).await;
+    assert!(status.success(), "{}", refresher.log());
+}
+
+/// Lets the lease of a killed refresher run out. Another test waits for that.
+async fn end_lease(redis: &Redis) {
+    let mut connection = redis.connection().await;
+    redis::cmd("HSET")
+        .arg(keys().lease())
+        .arg("expires_ms")
+        .arg(0)
+        .exec_async(&mut connection)
+        .await
+        .expect("it is a hash");
+}
+
+/// Reads the report over and over, in each coding, until told to `stop`: each time it must be
+/// whole, be what its entity tag stands for, and no older than before. How many incidents there
+/// were under each tag.
+async fn read_on(client: Client, stop: Arc<AtomicBool>) -> HashMap<String, u64> {
+    let hasher = RandomState::new();
+    let mut seen: HashMap<String, (u64, u64)> = HashMap::new();
+    let mut newest = 0;
+    for coding in ["identity", "gzip", "zstd", "br"].iter().cycle() {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let accept = [("accept-encoding", *coding)];
+        let answer = client.send(Method::GET, "/incidents", &accept).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let etag = answer.header("etag").trim_matches('"');
+        let etag = etag.strip_suffix(&format!("-{coding}")).unwrap_or(etag);
+        let body = decoded(coding, &answer.body);
+        let hash = hasher.hash_one(&body);
+        let known = seen.get(etag).copied();
+        let (expected, incidents) = known.unwrap_or_else(|| (hash, incidents_in(&body)));
+        assert_eq!(hash, expected, "{etag} stands for two reports");
+        let version = version_in(&body);
+        assert!(version >= newest, "{version} after {newest}");
+        newest = version;
+        seen.insert(etag.to_owned(), (hash, incidents));
+        // Leaves the machine to the others for a while.
+        sleep(Duration::from_millis(10)).await;
+    }
+    let hashes: HashSet<u64> = seen.values().map(|(hash, _)| *hash).collect();
+    assert_eq!(hashes.len(), seen.len(), "one report under two tags");
+    seen.into_iter()
+        .map(|(etag, (_, incidents))| (etag, incidents))
+        .collect()
+}
+
+fn decoded(coding: &str, body: &Bytes) -> Bytes {
+    let mut plain = Vec::new();
+    match coding {
+        "gzip" => GzDecoder::new(&body[..]).read_to_end(&mut plain),
+        "br" => brotli::Decompressor::new(&body[..], 1 << 16).read_to_end(&mut plain),
+        "zstd" => zstd::Decoder::with_buffer(&body[..])
+            .and_then(|mut decoder| decoder.read_to_end(&mut plain)),
+        _ => return body.clone(),
+    }
+    .unwrap_or_else(|error| panic!("{coding}: {error}"));
+    plain.into()
+}
+
+#[tokio::test]
+async fn a_standby_takes_over_when_the_leader_is_killed() {
+    let mut system = System::start().await;
+    let standby = Process::start(refresher(&["run"], &system.redis, &system.upstream, &[]));
+    until("the second stands by", BOUND, async || {
+        (standby.logged("stands by") > 0).then_some(())
+    })
+    .await;
+    let before = system.host.client.get("/status").await.json();
+
+    let killed = Instant::now();
+    system.refresher.kill().await;
+    let row = json!({"priority": "low", "reported_by": 7, "timestamp": 1.5});
+    system.upstream.serve_rows("denial", &[row]).await;
+    let after = system
+        .status("the second has published", |status| {
+            status["snapshot"]["types"][0]["fetched"] == 1
+        })
+        .await;
+    // A lease runs for 4 s and is tried for every second; the rest is for a busy machine.
+    let took = killed.elapsed();
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    assert_eq!(standby.logged(" token="), 1, "{}", standby.log());
+    let generation = |status: &serde_json::Value| status["snapshot"]["generation"].as_u64();
+    assert!(generation(&after) > generation(&before), "{after}");
+    stored_snapshot(&system.redis).await;
+}
