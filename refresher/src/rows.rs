@@ -307,12 +307,12 @@ impl Run {
                 let contents = &body[text.start..text.end];
                 match employee_id(contents) {
                     Some(id) if employee => Some(Identity::Employee(id)),
-                    _ => (kind.identity.allows_ip() && !contents.is_empty()).then(|| {
+                    _ => (kind.identity.allows_ip() && !contents.is_empty()).then_some(
                         Identity::Address {
                             start: text.start as u32,
                             len: contents.len() as u32,
-                        }
-                    }),
+                        },
+                    ),
                 }
             }
             Found::Text(text) => {

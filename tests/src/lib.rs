@@ -14,5 +14,5 @@ pub use gate::Gate;
 pub use process::{Process, Signal, TempDir, manifest, program, until};
 pub use redis::Redis;
 pub use snapshot::{incidents_in, keys, stored_snapshot};
-pub use system::{Host, ID, PASSWORD, System, host, refresher, server_command};
+pub use system::{Host, ID, PASSWORD, System, host, host_with, refresher, server_command};
 pub use upstream::{Sample, TYPES, Upstream};

@@ -76,9 +76,17 @@ pub fn refresher(
 /// # Panics
 /// When it does not come up.
 pub async fn host(redis: &Redis, settings: &[(&str, &str)]) -> Host {
+    host_with(redis, settings, &[]).await
+}
+
+/// Starts a host as [`host`] does, with further `arguments`.
+///
+/// # Panics
+/// When it does not come up.
+pub async fn host_with(redis: &Redis, settings: &[(&str, &str)], arguments: &[&str]) -> Host {
     let mut command = Command::new(program("host"));
     command.arg("--from").arg(manifest());
-    command.args(["--listen", "127.0.0.1:0"]);
+    command.args(["--listen", "127.0.0.1:0"]).args(arguments);
     command.envs(host_environment(redis, settings));
     let mut process = Process::start(command);
     let url = process.ready().await;

@@ -1,0 +1,47 @@
+# One build, three images: `docker build --target api|refresher|upstream`.
+# No secret is in any of them: settings come from the environment and from config/config.yaml.
+
+# --- build: everything that is compiled ---
+FROM rust:1.95-slim-bookworm AS build
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends gcc libc6-dev \
+ && rm -rf /var/lib/apt/lists/*
+RUN rustup target add wasm32-wasip2
+WORKDIR /source
+COPY . .
+RUN cargo build --release --locked --package refresher --package host --package demo-upstream \
+ && cargo build --locked --package api-component --target wasm32-wasip2 --profile component \
+ && mkdir -p /app/target/wasm32-wasip2/component \
+ && cp target/release/refresher target/release/host target/release/demo-upstream /app/ \
+ && cp target/wasm32-wasip2/component/api_component.wasm /app/target/wasm32-wasip2/component/
+
+# --- base: what all images have in common ---
+FROM debian:bookworm-slim AS base
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends ca-certificates \
+ && rm -rf /var/lib/apt/lists/*
+WORKDIR /app
+# Nobody: owns no file here.
+USER 65534:65534
+
+# --- upstream: the demo API ---
+FROM base AS upstream
+COPY --from=build /app/demo-upstream /usr/local/bin/
+EXPOSE 9100
+ENTRYPOINT ["demo-upstream"]
+CMD ["--listen", "0.0.0.0:9100"]
+
+# --- refresher: fills Redis ---
+FROM base AS refresher
+COPY --from=build /app/refresher /usr/local/bin/
+COPY config config
+ENTRYPOINT ["refresher"]
+CMD ["run"]
+
+# --- api: the host with the component; ends when the service is shut down ---
+FROM refresher AS api
+COPY --from=build /app/host /usr/local/bin/
+COPY --from=build /app/target target
+COPY spin.toml .
+EXPOSE 9000
+CMD ["serve", "--server", "host --from spin.toml --listen 0.0.0.0:9000 --idle-instance-timeout 60s"]

@@ -1,0 +1,177 @@
+//! Rate limits: counted in Redis, over all replicas together, before the password, and true to
+//! what they promise.
+
+use std::time::{Duration, Instant};
+
+use end_to_end::{Answer, Client, ID, PASSWORD, Redis, System, Upstream, host, keys, refresher};
+use futures::future::join_all;
+use reqwest::Method;
+use tokio::time::sleep;
+
+/// Limits as they are shipped.
+const SHIPPED: [(&str, &str); 2] = [
+    ("incidents_api_rate_limits", "20 per minute"),
+    ("default_rate_limits", "5 per second, 1000 per day"),
+];
+
+fn seconds(answer: &Answer) -> u64 {
+    answer.header("retry-after").parse().expect("seconds")
+}
+
+/// Lets a window end as soon as possible: nothing but Redis's clock counts.
+async fn shorten(redis: &Redis, scope: &str, ms: u64) {
+    let mut connection = redis.connection().await;
+    let changed: u64 = redis::cmd("PEXPIRE")
+        .arg(keys().limit(scope, 0, "127.0.0.1"))
+        .arg(ms)
+        .query_async(&mut connection)
+        .await
+        .expect("a number");
+    assert_eq!(changed, 1, "nothing was counted for {scope}");
+}
+
+#[tokio::test]
+async fn the_21st_request_of_a_minute_is_one_too_many_and_retry_after_is_true() {
+    let upstream = Upstream::start().await;
+    let system = System::start_with(upstream, &[], &SHIPPED).await;
+    let client = &system.host.client;
+    for request in 1..=20 {
+        let answer = client.get("/incidents").await;
+        assert_eq!(answer.status, 200, "{request}");
+    }
+    let refused = client.get("/incidents").await;
+    let detail = refused.problem(429);
+    assert!(detail.contains("20 per minute"), "{detail}");
+    let wait = seconds(&refused);
+    assert!((1..=60).contains(&wait), "{wait}");
+    assert_eq!(
+        refused.header("ratelimit-policy"),
+        "\"20 per minute\";q=20;w=60"
+    );
+    assert_eq!(
+        refused.header("ratelimit"),
+        format!("\"20 per minute\";r=0;t={wait}")
+    );
+    // Not even 304, HEAD or a wrong password gets around it, and nothing of the report is told.
+    for (method, account) in [
+        (Method::HEAD, Some((ID, PASSWORD))),
+        (Method::GET, Some((ID, "wrong"))),
+        (Method::GET, None),
+    ] {
+        let fields = [("if-none-match", "*")];
+        let answer = client
+            .try_send(method, "/incidents", account, &fields)
+            .await;
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.status, 429);
+        assert_eq!(answer.header("etag"), "");
+    }
+    // Other resources are counted for themselves.
+    assert_eq!(client.get("/incidents/unattributed").await.status, 200);
+    assert_eq!(client.get("/status").await.status, 200);
+    assert_eq!(client.get_as_stranger("/healthz").await.status, 200);
+
+    // After as long as it said, and not a moment before, it is served again; asking meanwhile makes
+    // it no longer.
+    shorten(&system.redis, "incidents", 2500).await;
+    let start = Instant::now();
+    let refused = client.get("/incidents").await;
+    let _ = refused.problem(429);
+    let wait = seconds(&refused);
+    assert!((2..=3).contains(&wait), "{wait}");
+    while start.elapsed() < Duration::from_millis(2200) {
+        let answer = client.get("/incidents").await;
+        assert!(
+            answer.status == 429 || start.elapsed() >= Duration::from_millis(2200),
+            "too early"
+        );
+        sleep(Duration::from_millis(100)).await;
+    }
+    sleep(Duration::from_secs(wait).saturating_sub(start.elapsed())).await;
+    assert_eq!(client.get("/incidents").await.status, 200);
+}
+
+#[tokio::test]
+async fn two_hosts_on_one_redis_share_their_limits() {
+    let (redis, upstream) = (Redis::start().await, Upstream::start().await);
+    let mut once = end_to_end::Process::start(refresher(&["once"], &redis, &upstream, &[]));
+    assert!(once.exit(Duration::from_secs(30)).await.success());
+    let hosts = [host(&redis, &SHIPPED).await, host(&redis, &SHIPPED).await];
+    let requests = (0..50).map(|request| hosts[request % 2].client.get("/incidents"));
+    let answers = join_all(requests).await;
+    let count = |status: u16| answers.iter().filter(|a| a.status == status).count();
+    assert_eq!((count(200), count(429)), (20, 30));
+}
+
+#[tokio::test]
+async fn guessing_is_limited_like_any_request() {
+    let redis = Redis::start().await;
+    let host = host(&redis, &[("incidents_api_rate_limits", "7 per minute")]).await;
+    for guess in 1..=7 {
+        let password = format!("guess {guess}");
+        let account = Some((ID, password.as_str()));
+        let answer = host
+            .client
+            .try_send(Method::GET, "/incidents", account, &[])
+            .await;
+        assert_eq!(answer.expect("an answer").status, 401);
+    }
+    let answer = host.client.get("/incidents").await;
+    let _ = answer.problem(429);
+}
+
+#[tokio::test]
+async fn of_several_limits_the_longest_wait_is_told() {
+    let redis = Redis::start().await;
+    let limits = [(
+        "default_rate_limits",
+        "3 per hour; 100/2 days; 50 per second",
+    )];
+    let host = host(&redis, &limits).await;
+    for _ in 0..3 {
+        assert_eq!(host.client.get("/status").await.status, 200);
+    }
+    let refused = host.client.get("/status").await;
+    let detail = refused.problem(429);
+    assert!(detail.contains("3 per hour"), "{detail}");
+    assert!((3590..=3600).contains(&seconds(&refused)));
+    let policies = refused.header("ratelimit-policy");
+    assert_eq!(policies.matches(";q=").count(), 3, "{policies}");
+    assert!(policies.contains("q=100;w=172800"), "{policies}");
+}
+
+/// The answer to a request that claims to come for somebody else.
+async fn for_client(client: &Client, field: &str, value: &str) -> u16 {
+    let answer = client.send(Method::GET, "/status", &[(field, value)]).await;
+    answer.status.as_u16()
+}
+
+#[tokio::test]
+async fn nobody_gets_a_limit_of_another_by_a_forged_header() {
+    let redis = Redis::start().await;
+    let limit = ("default_rate_limits", "2 per hour");
+    let open = host(&redis, &[limit]).await;
+    for (request, field) in ["x-forwarded-for", "spin-client-addr", "forwarded"]
+        .iter()
+        .enumerate()
+    {
+        let status = for_client(&open.client, field, "198.51.100.7").await;
+        assert_eq!(status, if request < 2 { 200 } else { 429 }, "{field}");
+    }
+
+    let another = Redis::start().await;
+    let trusting = [limit, ("trusted_proxies", "127.0.0.0/8")];
+    let behind = host(&another, &trusting).await;
+    let field = "x-forwarded-for";
+    for client in ["198.51.100.7", "198.51.100.8", "2001:db8::1"] {
+        for expected in [200, 200, 429] {
+            // What is in front of the proxy's own word is the client's own.
+            let value = format!("192.0.2.{expected}, {client}");
+            let status = for_client(&behind.client, field, &value).await;
+            assert_eq!(status, expected, "{client}");
+        }
+    }
+    // IPv6 clients have a whole network to choose addresses from.
+    let status = for_client(&behind.client, field, "2001:db8::2").await;
+    assert_eq!(status, 429);
+}

@@ -1,0 +1,148 @@
+//! How often a request goes to Redis, by what Redis itself has seen.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use end_to_end::{Host, ID, Process, Redis, Upstream, host_with, refresher};
+use reqwest::Method;
+
+/// A Redis with a snapshot that no refresher touches any more, and a host.
+async fn settled(rows: &str, settings: &[(&str, &str)]) -> (Redis, Host) {
+    let redis = Redis::start().await;
+    let upstream = Upstream::start_with(&["--per-type", rows]).await;
+    let mut once = Process::start(refresher(&["once"], &redis, &upstream, &[]));
+    assert!(once.exit(Duration::from_secs(30)).await.success());
+    // One instance for the whole test: another one would have to fetch the body anew.
+    let lasting = [
+        "--max-instance-reuse-count",
+        "100000",
+        "--idle-instance-timeout",
+        "600s",
+    ];
+    let host = host_with(&redis, settings, &lasting).await;
+    // The first request opens the connection and makes the scripts known.
+    for path in ["/incidents", "/incidents/1", "/status", "/readyz"] {
+        let _ = host.client.get(path).await;
+    }
+    (redis, host)
+}
+
+/// How often each command was called since [`forget`], those within scripts left out.
+async fn seen(redis: &Redis) -> HashMap<String, u64> {
+    let mut connection = redis.connection().await;
+    let info: String = redis::cmd("INFO")
+        .arg("commandstats")
+        .query_async(&mut connection)
+        .await
+        .expect("a text");
+    let calls = info.lines().filter_map(|line| {
+        let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(':')?;
+        let (calls, _) = rest.strip_prefix("calls=")?.split_once(',')?;
+        Some((name.to_owned(), calls.parse().ok()?))
+    });
+    calls.collect()
+}
+
+async fn forget(redis: &Redis) {
+    let mut connection = redis.connection().await;
+    redis::cmd("CONFIG")
+        .arg("RESETSTAT")
+        .exec_async(&mut connection)
+        .await
+        .expect("it is reset");
+}
+
+/// Does a request 20 times; how many `EVALSHA` and, outside of scripts, `GET` each of them took.
+async fn each(redis: &Redis, request: impl AsyncFn() -> u16, status: u16) -> (u64, u64) {
+    const TIMES: u64 = 20;
+    // Once before, so that the instance holds what it may hold.
+    assert_eq!(request().await, status);
+    forget(redis).await;
+    for _ in 0..TIMES {
+        assert_eq!(request().await, status);
+    }
+    let calls = seen(redis).await;
+    let count = |name: &str| calls.get(name).copied().unwrap_or(0);
+    let scripts = count("evalsha");
+    assert_eq!(count("eval"), 0, "{calls:?}");
+    // An admission reads the record.
+    let own_gets = count("get").saturating_sub(scripts);
+    assert_eq!(scripts % TIMES, 0, "{calls:?}");
+    assert_eq!(own_gets % TIMES, 0, "{calls:?}");
+    (scripts / TIMES, own_gets / TIMES)
+}
+
+#[tokio::test]
+async fn what_needs_no_body_takes_one_round_trip_and_a_kept_body_as_well() {
+    let (redis, host) = settled("300", &[]).await;
+    let client = &host.client;
+    let etag = client.get("/incidents").await.header("etag").to_owned();
+    let not_modified = async || {
+        let fields = [("if-none-match", etag.as_str())];
+        let answer = client.send(Method::GET, "/incidents", &fields).await;
+        answer.status.as_u16()
+    };
+    let head = async || {
+        let answer = client.send(Method::HEAD, "/incidents", &[]).await;
+        answer.status.as_u16()
+    };
+    let stranger = async || client.get_as_stranger("/incidents").await.status.as_u16();
+    let guess = async || {
+        let account = Some((ID, "wrong"));
+        let answer = client
+            .try_send(Method::GET, "/incidents", account, &[])
+            .await;
+        answer.expect("an answer").status.as_u16()
+    };
+    let status = async || client.get("/status").await.status.as_u16();
+    let kept = async || client.get("/incidents").await.status.as_u16();
+    assert_eq!(each(&redis, not_modified, 304).await, (1, 0));
+    assert_eq!(each(&redis, head, 200).await, (1, 0));
+    assert_eq!(each(&redis, status, 200).await, (1, 0));
+    assert_eq!(each(&redis, kept, 200).await, (1, 0));
+    // Nothing is read for who is not let in, but the script reads before anybody knows.
+    assert_eq!(each(&redis, stranger, 401).await, (1, 0));
+    assert_eq!(each(&redis, guess, 401).await, (1, 0));
+}
+
+#[tokio::test]
+async fn a_refused_request_takes_one_round_trip() {
+    let limit = [("incidents_api_rate_limits", "1 per day")];
+    let (redis, host) = settled("300", &limit).await;
+    let client = &host.client;
+    let refused = async || client.get("/incidents").await.status.as_u16();
+    assert_eq!(refused().await, 429);
+    forget(&redis).await;
+    for _ in 0..20 {
+        assert_eq!(refused().await, 429);
+    }
+    let calls = seen(&redis).await;
+    assert_eq!(calls.get("evalsha"), Some(&20), "{calls:?}");
+    assert_eq!(calls.get("get"), None, "{calls:?}");
+}
+
+#[tokio::test]
+async fn an_employee_takes_two_round_trips() {
+    let (redis, host) = settled("300", &[]).await;
+    let client = &host.client;
+    let report = client.get("/incidents").await.json();
+    let id = report.as_object().expect("an object").keys().next();
+    let path = format!("/incidents/{}", id.expect("an employee"));
+    let employee = async || client.get(&path).await.status.as_u16();
+    assert_eq!(each(&redis, employee, 200).await, (2, 0));
+}
+
+#[tokio::test]
+async fn a_body_that_no_instance_keeps_takes_a_round_trip_for_each_block() {
+    let (redis, host) = settled("9000", &[]).await;
+    let client = &host.client;
+    let body = client.get("/incidents").await.body;
+    let blocks = body.len().div_ceil(domain::record::BLOCK_BYTES) as u64;
+    assert!(blocks > 3, "{blocks}");
+    let whole = async || {
+        let answer = client.get("/incidents").await;
+        assert_eq!(answer.body, body);
+        answer.status.as_u16()
+    };
+    assert_eq!(each(&redis, whole, 200).await, (1, blocks));
+}
