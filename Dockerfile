@@ -1,11 +1,11 @@
 # One build, three images: `docker build --target api|refresher|upstream`.
 # No secret is in any of them: settings come from the environment and from config/config.yaml.
 
+ARG BUILD_IMAGE=rust:1.95-slim-bookworm
+ARG BASE_IMAGE=debian:bookworm-slim
+
 # --- build: everything that is compiled ---
-FROM rust:1.95-slim-bookworm AS build
-RUN apt-get update \
- && apt-get install --yes --no-install-recommends gcc libc6-dev \
- && rm -rf /var/lib/apt/lists/*
+FROM ${BUILD_IMAGE} AS build
 RUN rustup target add wasm32-wasip2
 WORKDIR /source
 COPY . .
@@ -16,7 +16,7 @@ RUN cargo build --release --locked --package refresher --package host --package 
  && cp target/wasm32-wasip2/component/api_component.wasm /app/target/wasm32-wasip2/component/
 
 # --- base: what all images have in common ---
-FROM debian:bookworm-slim AS base
+FROM ${BASE_IMAGE} AS base
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends ca-certificates \
  && rm -rf /var/lib/apt/lists/*

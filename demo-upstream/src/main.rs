@@ -21,8 +21,9 @@ use tracing_subscriber::EnvFilter;
 /// A believable upstream API: seven types of incidents and the identity map, made from a seed.
 ///
 /// It serves GET /identities and GET /incidents/<type>/ (without the trailing slash: a redirect to
-/// it) with Basic auth; UPSTREAM_ID and UPSTREAM_PASSWORD in the environment say who may ask. When
-/// it is ready it prints `listening on http://ADDRESS`. SIGTERM or SIGINT ends it.
+/// it) with Basic auth; UPSTREAM_ID and UPSTREAM_PASSWORD in the environment (else SERVICE_ID and
+/// SERVICE_PASSWORD) say who may ask. When it is ready it prints `listening on http://ADDRESS`.
+/// SIGTERM or SIGINT ends it.
 ///
 /// The same options give the same data. RUST_LOG=debug shows each answer.
 ///
@@ -197,10 +198,11 @@ fn dataset(data: &Data) -> Result<Dataset> {
     Ok(Dataset::new(&options)?)
 }
 
-/// Who may ask, from the environment: arguments can be seen by every user of the machine.
+/// Who may ask, from the environment: arguments can be seen by every user of the machine. As for
+/// the refresher, it is the service's own account where nothing else is set.
 fn account() -> Result<Account> {
-    let id = variable("UPSTREAM_ID")?;
-    let password = variable("UPSTREAM_PASSWORD")?;
+    let id = variable(["UPSTREAM_ID", "SERVICE_ID"])?;
+    let password = variable(["UPSTREAM_PASSWORD", "SERVICE_PASSWORD"])?;
     if id.contains(':') {
         bail!("UPSTREAM_ID has a colon, which no user id may have in Basic auth");
     }
@@ -210,12 +212,17 @@ fn account() -> Result<Account> {
     })
 }
 
-fn variable(name: &str) -> Result<String> {
-    match env::var(name) {
-        Ok(value) if !value.is_empty() => Ok(value),
-        Err(env::VarError::NotUnicode(_)) => Err(anyhow!("{name} is not UTF-8")),
-        _ => Err(anyhow!(
-            "{name} is not set; UPSTREAM_ID and UPSTREAM_PASSWORD say who may ask"
-        )),
+/// The first of two variables that is set; an empty one counts as not set.
+fn variable(names: [&str; 2]) -> Result<String> {
+    for name in names {
+        match env::var(name) {
+            Ok(value) if !value.is_empty() => return Ok(value),
+            Err(env::VarError::NotUnicode(_)) => bail!("{name} is not UTF-8"),
+            _ => {}
+        }
     }
+    Err(anyhow!(
+        "{} is not set; UPSTREAM_ID and UPSTREAM_PASSWORD say who may ask",
+        names[0]
+    ))
 }

@@ -34,6 +34,9 @@ impl Client {
     /// When no client can be made.
     #[must_use]
     pub fn new(url: &str) -> Self {
+        // The refresher's features make reqwest want one, though there is no TLS here. Another
+        // client may have installed it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .redirect(redirect::Policy::none())
             .no_proxy()

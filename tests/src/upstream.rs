@@ -49,17 +49,20 @@ impl Upstream {
         Self::start_with(&[]).await
     }
 
-    /// Starts one with further `arguments`.
+    /// Starts one with further `arguments`; without delay, unless they have one.
     ///
     /// # Panics
     /// When it does not come up.
     pub async fn start_with(arguments: &[&str]) -> Self {
         let mut command = Command::new(program("demo-upstream"));
         command
-            .args(["--listen", "127.0.0.1:0", "--control", "--latency", "0s"])
+            .args(["--listen", "127.0.0.1:0", "--control"])
             .args(arguments)
             .env("UPSTREAM_ID", ID)
             .env("UPSTREAM_PASSWORD", PASSWORD);
+        if !arguments.contains(&"--latency") {
+            command.args(["--latency", "0s"]);
+        }
         let mut process = Process::start(command);
         let url = process.ready().await;
         Self {

@@ -3,6 +3,7 @@
 
 mod cli;
 mod cold_start;
+mod compose;
 mod endpoints;
 mod faults;
 mod golden;

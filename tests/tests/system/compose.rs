@@ -1,0 +1,217 @@
+//! The containers of docker-compose.yml, run by a real Docker Engine where there is one.
+
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use end_to_end::{Client, ID, PASSWORD, incidents_in, manifest, until};
+use reqwest::Method;
+use serde_json::Value;
+
+mod stand_ins;
+
+use stand_ins::StandIns;
+
+const BOUND: Duration = Duration::from_secs(90);
+
+/// An application of compose's, gone with all that it made when the test is.
+struct Application {
+    tag: String,
+    port: u16,
+    stand_ins: StandIns,
+}
+
+impl Application {
+    fn compose(&self, arguments: &[&str]) -> Output {
+        let mut command = if is_there(&["docker", "compose", "version"]) {
+            let mut command = Command::new("docker");
+            command.arg("compose");
+            command
+        } else {
+            Command::new("docker-compose")
+        };
+        command
+            .args(["--project-name", &self.tag, "--profile", "demo"])
+            .arg("--file")
+            .arg(manifest().with_file_name("docker-compose.yml"))
+            .args(arguments)
+            .env("TAG", &self.tag)
+            .env("BUILD_IMAGE", &self.stand_ins.build)
+            .env("BASE_IMAGE", &self.stand_ins.base)
+            .env("REDIS_IMAGE", &self.stand_ins.redis)
+            .env("LISTEN", format!("127.0.0.1:{}", self.port))
+            .env("BASE_ENDPOINT", "http://upstream:9100")
+            .env("SERVICE_ID", ID)
+            .env("SERVICE_PASSWORD", PASSWORD)
+            .output()
+            .expect("compose is there")
+    }
+
+    fn must(&self, arguments: &[&str]) -> String {
+        let output = self.compose(arguments);
+        assert!(
+            output.status.success(),
+            "compose {arguments:?}: {}\n{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// What the engine knows of a service's container.
+    fn container(&self, service: &str) -> Value {
+        let filters = [
+            format!("label=com.docker.compose.project={}", self.tag),
+            format!("label=com.docker.compose.service={service}"),
+        ];
+        let ids = docker(&[
+            "ps",
+            "--all",
+            "--quiet",
+            "--filter",
+            &filters[0],
+            "--filter",
+            &filters[1],
+        ]);
+        inspected(&["container", "inspect", ids.trim()])
+    }
+
+    fn image(&self, service: &str) -> Value {
+        let name = format!("employee-incidents/{service}:{}", self.tag);
+        inspected(&["image", "inspect", &name])
+    }
+}
+
+impl Drop for Application {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let logs = self.compose(&["logs", "--no-color", "--tail", "40"]);
+            eprintln!("{}", String::from_utf8_lossy(&logs.stdout));
+        }
+        self.compose(&["down", "--volumes", "--timeout", "5"]);
+        for image in ["api", "refresher", "upstream"] {
+            let name = format!("employee-incidents/{image}:{}", self.tag);
+            let _ = run(&["docker", "rmi", "--force", &name]);
+        }
+        for image in self.stand_ins.all() {
+            let _ = run(&["docker", "rmi", "--force", image]);
+        }
+    }
+}
+
+fn run(words: &[&str]) -> std::io::Result<Output> {
+    Command::new(words[0]).args(&words[1..]).output()
+}
+
+fn is_there(words: &[&str]) -> bool {
+    run(words).is_ok_and(|output| output.status.success())
+}
+
+fn docker(arguments: &[&str]) -> String {
+    let output = Command::new("docker").args(arguments).output();
+    let output = output.expect("docker is there");
+    assert!(output.status.success(), "docker {arguments:?}: {output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn inspected(arguments: &[&str]) -> Value {
+    let text = docker(arguments);
+    let all: Value = serde_json::from_str(&text).expect("JSON");
+    all[0].clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_containers_serve_and_end_for_good() {
+    let engine = is_there(&["docker", "info"]);
+    let compose =
+        is_there(&["docker", "compose", "version"]) || is_there(&["docker-compose", "version"]);
+    if !(engine && compose) {
+        // Not through `eprintln`, which the test harness would keep to itself.
+        let told = "\n*** SKIPPED: no Docker Engine with Compose here: docker-compose.yml and Dockerfile are NOT tested ***\n\n";
+        let _ = std::io::stderr().write_all(told.as_bytes());
+        return;
+    }
+    let tag = format!("eitest{}", std::process::id());
+    let port = TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
+        .port();
+    let application = tokio::task::spawn_blocking(move || {
+        let application = Application {
+            stand_ins: StandIns::import(&tag),
+            port,
+            tag,
+        };
+        application.must(&["up", "--detach", "--build"]);
+        application
+    });
+    let application = application.await.expect("it starts");
+    let client = Client::new(&format!("http://127.0.0.1:{port}"));
+    serves(&client).await;
+    let report = client.get("/incidents").await;
+    assert!(incidents_in(&report.body) > 1000);
+    until("the health checks have passed", BOUND, async || {
+        ["redis", "api", "upstream"]
+            .iter()
+            .all(|service| application.container(service)["State"]["Health"]["Status"] == "healthy")
+            .then_some(())
+    })
+    .await;
+
+    for service in ["redis", "refresher", "api", "upstream"] {
+        let container = application.container(service);
+        let settings = &container["HostConfig"];
+        assert_eq!(settings["ReadonlyRootfs"], true, "{service}");
+        assert_eq!(settings["CapDrop"], serde_json::json!(["ALL"]), "{service}");
+        assert_eq!(settings["RestartPolicy"]["Name"], "on-failure", "{service}");
+        let user = container["Config"]["User"].as_str().unwrap_or_default();
+        let id: u32 = user
+            .split(':')
+            .next()
+            .unwrap_or_default()
+            .parse()
+            .unwrap_or(0);
+        assert!(id > 0, "{service} runs as `{user}`");
+    }
+    for service in ["refresher", "api", "upstream"] {
+        let image = application.image(service);
+        assert!(!image.to_string().contains(PASSWORD), "{image}");
+        let id = image["Id"].as_str().expect("an id");
+        let history = docker(&["history", "--no-trunc", id]);
+        assert!(!history.contains(PASSWORD), "{history}");
+    }
+
+    let answer = client.send(Method::POST, "/shutdown", &[]).await;
+    assert_eq!(answer.status, 200);
+    for service in ["refresher", "api"] {
+        let what = format!("{service} has ended well");
+        let state = until(&what, BOUND, async || {
+            let state = application.container(service)["State"].clone();
+            (state["Status"] == "exited").then_some(state)
+        })
+        .await;
+        assert_eq!(state["ExitCode"], 0, "{service}");
+    }
+    // Started again on purpose, they run again; until then they stay ended.
+    for service in ["refresher", "api"] {
+        assert_eq!(
+            application.container(service)["RestartCount"],
+            0,
+            "{service}"
+        );
+    }
+    application.must(&["up", "--detach"]);
+    serves(&client).await;
+    assert_eq!(client.get("/incidents").await.status, 200);
+}
+
+async fn serves(client: &Client) {
+    until("a snapshot is served", BOUND, async || {
+        let answer = client.try_send(Method::GET, "/readyz", None, &[]).await;
+        answer
+            .is_ok_and(|answer| answer.status == 200)
+            .then_some(())
+    })
+    .await;
+}

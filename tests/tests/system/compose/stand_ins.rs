@@ -1,0 +1,203 @@
+//! Stand-ins for the public images that ours are built on, made of this machine's own programs: no
+//! registry is asked, and nothing is compiled a second time. The one for building has a `cargo` that
+//! hands out what `cargo xtask test` has built.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use end_to_end::{TempDir, manifest, program};
+
+/// The names under which they are imported.
+pub(super) struct StandIns {
+    pub(super) build: String,
+    pub(super) base: String,
+    pub(super) redis: String,
+}
+
+/// What the Dockerfile's own commands and the health checks need.
+const TOOLS: [&str; 6] = ["bash", "cp", "mkdir", "rm", "cat", "sleep"];
+
+/// Programs that the Dockerfile calls and that have nothing to do here.
+const IDLE: &str = "#!/bin/bash\nexit 0\n";
+
+/// Puts each package that it is told to build where cargo would.
+const CARGO: &str = r#"#!/bin/bash
+set -e
+test "$1" = build || { echo "cargo $1 is not expected" >&2; exit 1; }
+packages=
+while test $# -gt 0; do
+  case $1 in
+    --package) packages="$packages $2"; shift ;;
+  esac
+  shift
+done
+test -f Cargo.lock
+test -n "$packages"
+mkdir -p target/release target/wasm32-wasip2/component
+for package in $packages; do
+  test -f "$package/Cargo.toml" || { echo "$package is not in the build context" >&2; exit 1; }
+  case $package in
+    api-component) cp /built/api_component.wasm target/wasm32-wasip2/component/ ;;
+    *) cp "/built/$package" target/release/ ;;
+  esac
+done
+"#;
+
+impl StandIns {
+    /// Imports them, their names ending in `tag`.
+    pub(super) fn import(tag: &str) -> Self {
+        let name = |part: &str| format!("employee-incidents-test/{part}:{tag}");
+        let names = Self {
+            build: name("build"),
+            base: name("base"),
+            redis: name("redis"),
+        };
+        let folder = TempDir::new().expect("a temporary folder");
+        let base = Root::new(folder.path().join("base"));
+        for tool in TOOLS {
+            base.add_program(&on_path(tool), tool, None);
+        }
+        symlink("bash", base.path("bin/sh")).expect("a link");
+        for programs in ["refresher", "host", "demo-upstream"] {
+            base.add_libraries(&program(programs), None);
+        }
+        base.add_script("apt-get", IDLE);
+        base.add_certificates();
+        base.import(&names.base);
+
+        base.add_script("rustup", IDLE);
+        base.add_script("cargo", CARGO);
+        for programs in ["refresher", "host", "demo-upstream"] {
+            base.add_file(&program(programs), &format!("built/{programs}"));
+        }
+        let component = "target/wasm32-wasip2/component/api_component.wasm";
+        let component = manifest().with_file_name("").join(component);
+        base.add_file(&component, "built/api_component.wasm");
+        base.import(&names.build);
+
+        let redis = Root::new(folder.path().join("redis"));
+        let (server, libraries) = redis_server();
+        for tool in ["redis-server", "redis-cli"] {
+            let found = server.with_file_name(tool);
+            let found = if found.exists() { found } else { on_path(tool) };
+            redis.add_program(&found, tool, libraries.as_deref());
+        }
+        redis.import(&names.redis);
+        names
+    }
+
+    pub(super) fn all(&self) -> [&str; 3] {
+        [&self.build, &self.base, &self.redis]
+    }
+}
+
+/// A root file system.
+struct Root(PathBuf);
+
+impl Root {
+    fn new(path: PathBuf) -> Self {
+        for folder in ["bin", "lib", "lib64", "tmp", "app", "data"] {
+            fs::create_dir_all(path.join(folder)).expect("a folder");
+        }
+        fs::create_dir_all(path.join("usr/local/bin")).expect("a folder");
+        for folder in ["tmp", "data"] {
+            let all = fs::Permissions::from_mode(0o1777);
+            fs::set_permissions(path.join(folder), all).expect("it is ours");
+        }
+        Self(path)
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        self.0.join(below)
+    }
+
+    fn add_file(&self, from: &Path, to: &str) {
+        let to = self.path(to);
+        fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
+        fs::copy(from, &to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+    }
+
+    fn add_script(&self, name: &str, text: &str) {
+        let file = self.path("bin").join(name);
+        fs::write(&file, text).expect("a file");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    }
+
+    fn add_program(&self, program: &Path, name: &str, libraries: Option<&str>) {
+        self.add_file(program, &format!("bin/{name}"));
+        self.add_libraries(program, libraries);
+    }
+
+    /// The libraries that a program needs, as the dynamic loader finds them.
+    fn add_libraries(&self, program: &Path, libraries: Option<&str>) {
+        let mut ldd = Command::new("ldd");
+        ldd.arg(program);
+        if let Some(libraries) = libraries {
+            ldd.env("LD_LIBRARY_PATH", libraries);
+        }
+        let output = ldd.output().expect("ldd is there");
+        let output = String::from_utf8_lossy(&output.stdout).into_owned();
+        let words = output
+            .split_whitespace()
+            .filter(|word| word.starts_with('/'));
+        for library in words.map(Path::new) {
+            let name = library.file_name().expect("a file").to_string_lossy();
+            // The loader itself is looked for where the programs say, the others by name.
+            if name.starts_with("ld-") {
+                self.add_file(library, &library.to_string_lossy()[1..]);
+            } else {
+                self.add_file(library, &format!("lib/{name}"));
+            }
+        }
+    }
+
+    /// Those of the machine, for a client that wants some.
+    fn add_certificates(&self) {
+        let bundle = Path::new("/etc/ssl/certs/ca-certificates.crt");
+        if bundle.exists() {
+            self.add_file(bundle, "etc/ssl/certs/ca-certificates.crt");
+        }
+    }
+
+    fn import(&self, name: &str) {
+        let pipe = r#"tar --create --directory "$0" . | docker import - "$1""#;
+        let output = Command::new("sh")
+            .args(["-c", pipe])
+            .arg(&self.0)
+            .arg(name)
+            .output()
+            .expect("a shell");
+        assert!(output.status.success(), "cannot import {name}: {output:?}");
+    }
+}
+
+fn on_path(program: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").expect("a PATH");
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
+        .unwrap_or_else(|| panic!("there is no {program} on this machine"))
+}
+
+/// The server that the tests use, and where its libraries are, if not in the usual places: what
+/// `cargo xtask setup` fetches is started by a script beside an unpacked root.
+fn redis_server() -> (PathBuf, Option<String>) {
+    let found = fs::canonicalize(on_path("redis-server")).expect("it is there");
+    let start = fs::read(&found).expect("it can be read");
+    if !start.starts_with(b"#!") {
+        return (found, None);
+    }
+    let folder = found.parent().and_then(Path::parent).expect("a folder");
+    let root = folder.join("root/usr");
+    let mut libraries = vec![root.join("lib").display().to_string()];
+    for entry in fs::read_dir(root.join("lib"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        libraries.push(entry.path().display().to_string());
+    }
+    (root.join("bin/redis-server"), Some(libraries.join(":")))
+}
