@@ -172,8 +172,7 @@ impl Store {
     pub(crate) async fn ask_refresh(&mut self) -> Result<(), StoreError> {
         let keys = &self.config.keys;
         let names = [keys.refresh_asked(), keys.commands()];
-        // Who has seen none has seen generation 0.
-        self.script(&ASK_REFRESH, &names, &[0, REFRESH_ASKED_MS])
+        self.script(&ASK_REFRESH, &names, &[REFRESH_ASKED_MS])
             .await?;
         Ok(())
     }

@@ -11,17 +11,11 @@ pub const GROUP: &str = "refreshers";
 /// The stream entry's field that names the command.
 pub const FIELD: &str = "command";
 
-/// The field of a refresh command that holds the generation that its sender had seen, 0 for none.
-pub const SEEN_FIELD: &str = "seen";
-
 /// Something to be done once by one refresher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
-    /// Refresh now, unless a generation after `seen` is there already.
-    Refresh {
-        /// The newest generation that the sender knew, 0 for none.
-        seen: u64,
-    },
+    /// Refresh now, unless that was done since the command was sent.
+    Refresh,
     /// End the whole service.
     Shutdown,
 }
@@ -36,7 +30,7 @@ impl Command {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Refresh { .. } => "refresh",
+            Self::Refresh => "refresh",
             Self::Shutdown => "shutdown",
         }
     }
@@ -44,24 +38,15 @@ impl Command {
     /// Reads the fields of a stream entry.
     ///
     /// # Errors
-    /// When the command is unknown or a field is missing or malformed.
+    /// When no command is named, or an unknown one.
     pub fn from_fields<'a>(
-        fields: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+        mut fields: impl Iterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, CommandError> {
-        let field = |name| {
-            fields
-                .clone()
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| value)
-        };
-        match field(FIELD) {
-            Some("refresh") => {
-                let seen = field(SEEN_FIELD).unwrap_or("0");
-                let seen = seen.parse().map_err(|_| {
-                    CommandError(format!("`{SEEN_FIELD}` is `{}`", seen.escape_debug()))
-                })?;
-                Ok(Self::Refresh { seen })
-            }
+        match fields
+            .find(|(name, _)| *name == FIELD)
+            .map(|(_, word)| word)
+        {
+            Some("refresh") => Ok(Self::Refresh),
             Some("shutdown") => Ok(Self::Shutdown),
             Some(other) => Err(CommandError(format!(
                 "`{FIELD}` is `{}`",
@@ -84,20 +69,11 @@ mod tests {
     fn commands_are_read_and_poison_is_named() {
         assert_eq!(read(&[("command", "shutdown")]), Ok(Command::Shutdown));
         assert_eq!(
-            read(&[("command", "refresh"), ("seen", "7")]),
-            Ok(Command::Refresh { seen: 7 })
+            read(&[("by", "whom"), ("command", "refresh")]),
+            Ok(Command::Refresh)
         );
-        assert_eq!(
-            read(&[("command", "refresh")]),
-            Ok(Command::Refresh { seen: 0 })
-        );
-        assert!(
-            read(&[("command", "refresh"), ("seen", "x")])
-                .unwrap_err()
-                .to_string()
-                .contains("`seen` is `x`")
-        );
-        assert!(read(&[("command", "dance")]).is_err());
+        let poison = read(&[("command", "dance")]).unwrap_err();
+        assert!(poison.to_string().contains("`command` is `dance`"));
         assert!(read(&[]).is_err());
     }
 }

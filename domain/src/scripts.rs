@@ -14,8 +14,8 @@ pub const ADMIT: &str = include_str!("scripts/admit.lua");
 
 /// Puts a refresh command on the stream unless one is there already.
 ///
-/// `KEYS`: refresh-asked, commands. `ARGV`: the generation that the sender saw, the expiry in
-/// milliseconds. Returns 1 if it was put there.
+/// `KEYS`: refresh-asked, commands. `ARGV`: after how many milliseconds another one may be put
+/// there. Returns 1 if it was put there.
 pub const ASK_REFRESH: &str = include_str!("scripts/ask_refresh.lua");
 
 /// Finds one employee's part of the report.

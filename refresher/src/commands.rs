@@ -41,8 +41,6 @@ const MOST_SHOWN: usize = 1000;
 pub struct RefreshRequest {
     /// The stream entry.
     id: String,
-    /// The newest generation that the client knew.
-    pub seen: u64,
     /// When it asked: milliseconds of Redis's clock.
     pub sent_ms: u64,
 }
@@ -154,10 +152,9 @@ impl Commands {
             return acknowledge(&self.store, &entry.id).await;
         }
         match parse(&entry) {
-            Ok(Command::Refresh { seen }) => {
+            Ok(Command::Refresh) => {
                 let request = RefreshRequest {
                     id: entry.id.clone(),
-                    seen,
                     sent_ms,
                 };
                 // Where the queue is full, the entry stays pending and comes again.

@@ -130,9 +130,8 @@ impl Schedule {
 
     /// Whether what a client asks for has not been done already.
     fn is_needed(&self, request: &RefreshRequest) -> bool {
-        self.refresher.current().is_none_or(|current| {
-            current.generation <= request.seen && current.checked_at_ms < request.sent_ms
-        })
+        let current = self.refresher.current();
+        current.is_none_or(|current| current.checked_at_ms < request.sent_ms)
     }
 }
 

@@ -17,6 +17,10 @@ const PROGRAMS: &str = "EMPLOYEE_INCIDENTS_BIN_DIR";
 /// Where they find the application's manifest, and by it the component.
 const SPIN_MANIFEST: &str = "EMPLOYEE_INCIDENTS_SPIN_MANIFEST";
 
+/// Most end-to-end tests wait for something most of the time, so that more of them than there are
+/// processors may run at once.
+const THREADS: (&str, &str) = ("RUST_TEST_THREADS", "6");
+
 /// What to test.
 #[derive(Args)]
 pub(crate) struct Options {
@@ -39,6 +43,7 @@ pub(crate) fn run(options: &Options, workspace: &Workspace, steps: &Steps) -> Re
         .args(&options.arguments)
         .current_dir(&workspace.root)
         .env("PATH", redis.search_path(steps)?)
+        .env(THREADS.0, THREADS.1)
         .env(PROGRAMS, workspace.programs())
         .env(SPIN_MANIFEST, workspace.spin_manifest());
     let status = steps.visibly(&mut tests)?;

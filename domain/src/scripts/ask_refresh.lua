@@ -1,5 +1,5 @@
-if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
+if not redis.call('SET', KEYS[1], 1, 'NX', 'PX', ARGV[1]) then
   return 0
 end
-redis.call('XADD', KEYS[2], 'MAXLEN', '~', 1000, '*', 'command', 'refresh', 'seen', ARGV[1])
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', 1000, '*', 'command', 'refresh')
 return 1

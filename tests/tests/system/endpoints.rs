@@ -466,7 +466,7 @@ async fn odd_requests_get_orderly_answers() {
             "GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n".to_owned(),
             "200",
         ),
-        ("GET /healthz HTTP/1.0\r\n\r\n".to_owned(), "200"),
+        ("GET /healthz HTTP/1.0\r\nhost: a\r\n\r\n".to_owned(), "200"),
         ("nonsense\r\n\r\n".to_owned(), "400"),
         (
             format!("GET /incidents/{long} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"),
