@@ -39,7 +39,7 @@ pub(crate) fn run(options: &Options, workspace: &Workspace, steps: &Steps) -> Re
     say("running the tests");
     let mut tests = Command::new(cargo());
     tests
-        .args(["test", "--release", "--locked"])
+        .args(["test", "--release", "--locked", "--no-fail-fast"])
         .args(&options.arguments)
         .current_dir(&workspace.root)
         .env("PATH", redis.search_path(steps)?)

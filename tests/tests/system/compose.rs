@@ -94,9 +94,22 @@ impl Drop for Application {
             let name = format!("employee-incidents/{image}:{}", self.tag);
             let _ = run(&["docker", "rmi", "--force", &name]);
         }
+        remove_leftovers(&self.stand_ins.build);
         for image in self.stand_ins.all() {
             let _ = run(&["docker", "rmi", "--force", image]);
         }
+    }
+}
+
+/// Removes the nameless images that building left behind: those that begin with the same layer as
+/// the one that we are built on.
+fn remove_leftovers(build: &str) {
+    let layer =
+        |image: &str| inspected(&["image", "inspect", image])["RootFS"]["Layers"][0].clone();
+    let ours = layer(build);
+    let nameless = docker(&["images", "--quiet", "--filter", "dangling=true"]);
+    for image in nameless.lines().filter(|image| layer(image) == ours) {
+        let _ = run(&["docker", "rmi", "--force", image]);
     }
 }
 
