@@ -110,7 +110,7 @@ fn parse(endpoint: &Endpoint, input: Input, largest: u64) -> Option<Content> {
 
 /// A document in one encoding.
 #[derive(Debug)]
-pub(crate) struct Encoded {
+pub struct Encoded {
     /// Which document.
     pub document: Document,
     /// In which encoding.
@@ -124,7 +124,7 @@ pub(crate) struct Encoded {
 ///
 /// # Errors
 /// When there is no memory left to compress with.
-pub(crate) fn encode(report: &mut Report, threads: usize) -> io::Result<Vec<Encoded>> {
+pub fn encode(report: &mut Report, threads: usize) -> io::Result<Vec<Encoded>> {
     let mut work = Vec::new();
     for (document, body) in [
         (Document::Report, std::mem::take(&mut report.json)),

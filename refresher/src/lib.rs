@@ -5,14 +5,14 @@
 //! [`attribute`]s, merges, writes the [`report`], [`compress`]es and [`publish`]es it.
 
 pub mod attribute;
-mod build;
+pub mod build;
 pub mod commands;
 pub mod compress;
 pub mod configuration;
 pub mod fetch;
 pub mod lease;
 mod merge;
-mod parallel;
+pub mod parallel;
 pub mod publish;
 pub mod refresh;
 pub mod report;

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::thread;
 
 /// Does `work` on every item, on up to `threads` threads; the results keep the items' order.
-pub(crate) fn in_parallel<T: Send, R: Send>(
+pub fn in_parallel<T: Send, R: Send>(
     threads: usize,
     items: Vec<T>,
     work: impl Fn(T) -> R + Sync,

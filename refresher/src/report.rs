@@ -55,12 +55,44 @@ impl Report {
         identities: &Identities,
         threads: usize,
     ) -> Self {
+        Assigned::new(runs, identities, threads).write(types, runs, threads)
+    }
+}
+
+/// The rows of all runs, each with its employee: what is left is to put them in order.
+#[derive(Debug)]
+pub struct Assigned {
+    /// For each run.
+    runs: Vec<Attributed>,
+    /// How many ranges of employees they are split into.
+    shards: usize,
+}
+
+impl Assigned {
+    /// Attributes the rows of `runs`, on up to `threads` threads.
+    #[must_use]
+    pub fn new(runs: &[Option<Arc<Run>>], identities: &Identities, threads: usize) -> Self {
         let pivots = pivots(runs, identities, threads.max(1));
-        let attributed: Vec<Attributed> = in_parallel(threads, runs.iter().collect(), |run| {
-            run.as_deref().map_or_else(Attributed::default, |run| {
-                Attributed::new(run, identities, &pivots)
-            })
-        });
+        Self {
+            runs: in_parallel(threads, runs.iter().collect(), |run| {
+                run.as_deref().map_or_else(Attributed::default, |run| {
+                    Attributed::new(run, identities, &pivots)
+                })
+            }),
+            shards: pivots.len() + 1,
+        }
+    }
+
+    /// Merges and writes the rows of the same `runs`, which stand in the order of `types`, on up to
+    /// `threads` threads.
+    #[must_use]
+    pub fn write(
+        self,
+        types: &[IncidentType],
+        runs: &[Option<Arc<Run>>],
+        threads: usize,
+    ) -> Report {
+        let attributed = self.runs;
         let counts = attributed
             .iter()
             .zip(runs)
@@ -79,7 +111,7 @@ impl Report {
             .map(|(found, run)| found.samples(run.as_deref()))
             .collect();
 
-        let mut shards: Vec<Vec<Vec<Entry>>> = (0..=pivots.len())
+        let mut shards: Vec<Vec<Vec<Entry>>> = (0..self.shards)
             .map(|_| Vec::with_capacity(runs.len()))
             .collect();
         for found in attributed {
@@ -115,7 +147,7 @@ impl Report {
             *last = b'}';
         }
         let employees = indexes.concat();
-        Self {
+        Report {
             employee_count: (employees.len() / EmployeeEntry::BYTES) as u64,
             json,
             employees,

@@ -1,0 +1,303 @@
+//! Ours: the refresher's own stages, one after the other.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow};
+use bytes::Bytes;
+use domain::credentials::Secret;
+use domain::record::{
+    Bodies, Current, Document, Freshness, IdentitiesSummary, Payload, TypeSummary, VERSION,
+};
+use refresher::attribute::Identities;
+use refresher::build::{Encoded, encode};
+use refresher::compress::pack;
+use refresher::lease::{Leadership, Lease};
+use refresher::parallel::in_parallel;
+use refresher::publish::{Publisher, Snapshot};
+use refresher::report::{Assigned, Report};
+use refresher::rows::Run;
+use refresher::store::{Part, Store, parts};
+
+use super::Answers;
+
+enum Parsed {
+    Identities(Identities),
+    Run(Run),
+}
+
+/// Parses everything, the large answers first.
+fn parse(answers: &Answers, threads: usize) -> Result<(Identities, Vec<Option<Arc<Run>>>)> {
+    let rows = answers.types.iter().zip(&answers.rows);
+    let mut work: Vec<_> = rows.map(|(kind, body)| (Some(kind), body)).collect();
+    work.push((None, &answers.identities));
+    let parsed = in_parallel(threads, work, |(kind, body)| match kind {
+        Some(kind) => Run::parse(kind, body.clone()).map(Parsed::Run),
+        None => Identities::parse(body).map(Parsed::Identities),
+    });
+    let (mut identities, mut runs) = (None, Vec::new());
+    for one in parsed {
+        match one? {
+            Parsed::Run(run) => runs.push(Some(Arc::new(run))),
+            Parsed::Identities(found) => identities = Some(found),
+        }
+    }
+    Ok((identities.context("no identities")?, runs))
+}
+
+/// From the bytes to the report.
+pub(super) fn report(answers: &Answers, threads: usize) -> Result<Vec<u8>> {
+    let (identities, runs) = parse(answers, threads)?;
+    Ok(Report::build(&answers.types, &runs, &identities, threads).json)
+}
+
+/// Notes what each stage takes.
+struct Watch {
+    since: Instant,
+    stages: Vec<(String, f64)>,
+}
+
+impl Watch {
+    fn start() -> Self {
+        Self {
+            since: Instant::now(),
+            stages: Vec::new(),
+        }
+    }
+
+    fn lap(&mut self, stage: &str) {
+        let now = Instant::now();
+        let took = (now - self.since).as_secs_f64();
+        self.stages.push((stage.to_owned(), took));
+        self.since = now;
+    }
+}
+
+/// From the bytes to the published snapshot: what each stage took, each of `times`.
+pub(super) fn whole(
+    answers: &Answers,
+    threads: usize,
+    times: u32,
+    redis: &str,
+) -> Result<Vec<Vec<(String, f64)>>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let url = Secret::new(redis.to_owned());
+    let mut all = Vec::new();
+    for time in 0..times {
+        let store = Arc::new(Store::new(&url, &format!("bench{time}"))?);
+        let mut target = runtime.block_on(Target::new(store))?;
+        let mut watch = Watch::start();
+        let (identities, runs) = parse(answers, threads)?;
+        watch.lap("parse");
+        let assigned = Assigned::new(&runs, &identities, threads);
+        watch.lap("attribute");
+        let mut report = assigned.write(&answers.types, &runs, threads);
+        drop(runs);
+        watch.lap("merge and write");
+        let hash = blake3::hash(&report.json);
+        watch.lap("hash");
+        let encoded = encode(&mut report, threads)?;
+        watch.lap("compress");
+        let kept = keep(answers, threads)?;
+        watch.lap("keep the answers");
+        let snapshot = target.snapshot(answers, &report, &hash, encoded, kept);
+        runtime.block_on(target.publish(snapshot))?;
+        watch.lap("publish");
+        all.push(watch.stages);
+        runtime.block_on(target.clear())?;
+    }
+    Ok(all)
+}
+
+/// What a refresh that finds nothing new takes: the answers' hashes, and the record renewed.
+pub(super) fn unchanged(
+    answers: &Answers,
+    threads: usize,
+    times: u32,
+    redis: &str,
+) -> Result<Vec<f64>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let store = Arc::new(Store::new(&Secret::new(redis.to_owned()), "unchanged")?);
+    let mut target = runtime.block_on(Target::new(store))?;
+    let (identities, runs) = parse(answers, threads)?;
+    let mut report = Report::build(&answers.types, &runs, &identities, threads);
+    drop(runs);
+    let hash = blake3::hash(&report.json);
+    let encoded = encode(&mut report, threads)?;
+    let snapshot = target.snapshot(answers, &report, &hash, encoded, keep(answers, threads)?);
+    let record = snapshot.record.clone();
+    runtime.block_on(target.publish(snapshot))?;
+    let mut seconds = Vec::new();
+    for _ in 0..times {
+        let start = Instant::now();
+        runtime.block_on(target.renew(answers, record.clone(), threads))?;
+        seconds.push(start.elapsed().as_secs_f64());
+    }
+    runtime.block_on(target.clear())?;
+    Ok(seconds)
+}
+
+struct Kept {
+    payload: Payload,
+    packed: Bytes,
+}
+
+/// The answers as they are kept beside the snapshot; the identity map last.
+fn keep(answers: &Answers, threads: usize) -> Result<Vec<Kept>> {
+    let all = answers.rows.iter().chain([&answers.identities]).collect();
+    let kept = in_parallel(threads, all, |body: &Bytes| {
+        let packed = Bytes::from(pack(body)?);
+        Ok(Kept {
+            payload: Payload {
+                hash: blake3::hash(body).to_hex().to_string(),
+                stored_bytes: packed.len() as u64,
+            },
+            packed,
+        })
+    });
+    kept.into_iter().collect()
+}
+
+/// A Redis that this process leads.
+struct Target {
+    store: Arc<Store>,
+    lease: Lease,
+    leadership: Leadership,
+    publisher: Publisher,
+    generation: u64,
+    keys: Vec<String>,
+}
+
+impl Target {
+    async fn new(store: Arc<Store>) -> Result<Self> {
+        let mut lease = Lease::seek(Arc::clone(&store));
+        let leadership = lease.gained().await;
+        let mut publisher = Publisher::new(Arc::clone(&store), Duration::from_secs(60));
+        publisher.look().await?;
+        let generation = publisher.next_generation().await?;
+        Ok(Self {
+            store,
+            lease,
+            leadership,
+            publisher,
+            generation,
+            keys: Vec::new(),
+        })
+    }
+
+    fn snapshot(
+        &mut self,
+        answers: &Answers,
+        report: &Report,
+        hash: &blake3::Hash,
+        encoded: Vec<Encoded>,
+        kept: Vec<Kept>,
+    ) -> Snapshot {
+        let (keys, generation) = (&self.store.keys, self.generation);
+        let index = Bytes::from(report.employees.clone());
+        let mut bodies = vec![Part {
+            key: keys.employees(generation),
+            value: index,
+        }];
+        let mut made: [Bodies; 3] = Default::default();
+        for Encoded {
+            document,
+            encoding,
+            body,
+        } in encoded
+        {
+            let place = Document::ALL.iter().position(|known| *known == document);
+            made[place.unwrap_or_default()].set(encoding, body.len() as u64);
+            bodies.extend(parts(&body, |number| {
+                keys.block(generation, document, encoding, number)
+            }));
+        }
+        let freshness = |kept: &Kept| Freshness {
+            good_at_ms: Some(1),
+            stale: false,
+            error: None,
+            payload: Some(kept.payload.clone()),
+        };
+        let types = answers.types.iter().zip(&report.counts).zip(&kept);
+        let record = Current {
+            version: VERSION,
+            generation,
+            etag: hash.to_hex()[..32].to_owned(),
+            published_at_ms: 1,
+            checked_at_ms: 1,
+            employees: report.employee_count,
+            report: made[0],
+            unattributed: made[1],
+            rejected: made[2],
+            types: types
+                .map(|((kind, counts), kept)| TypeSummary {
+                    name: kind.name.clone(),
+                    counts: *counts,
+                    freshness: freshness(kept),
+                })
+                .collect(),
+            identities: IdentitiesSummary {
+                entries: 1,
+                rejected: 0,
+                freshness: freshness(&kept[kept.len() - 1]),
+            },
+        };
+        self.keys = record.keys(keys);
+        let payloads = kept.iter().flat_map(|kept| {
+            parts(&kept.packed, |number| {
+                keys.payload(&kept.payload.hash, number)
+            })
+        });
+        Snapshot {
+            payloads: payloads.collect(),
+            record,
+            bodies,
+        }
+    }
+
+    async fn publish(&mut self, snapshot: Snapshot) -> Result<()> {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+        self.publisher
+            .publish(&self.leadership, snapshot, deadline)
+            .await
+            .map_err(|error| anyhow!("cannot publish: {error}"))
+    }
+
+    /// What a refresh does that finds the same answers as before.
+    async fn renew(
+        &mut self,
+        answers: &Answers,
+        mut record: Current,
+        threads: usize,
+    ) -> Result<()> {
+        let all = answers.rows.iter().chain([&answers.identities]).collect();
+        let hashes = in_parallel(threads, all, |body: &Bytes| blake3::hash(body));
+        std::hint::black_box(hashes);
+        record.checked_at_ms += 1;
+        self.publish(Snapshot {
+            record,
+            bodies: Vec::new(),
+            payloads: Vec::new(),
+        })
+        .await
+    }
+
+    /// Leaves nothing behind.
+    async fn clear(self) -> Result<()> {
+        let parts: Vec<Part> = self
+            .keys
+            .iter()
+            .map(|key| Part {
+                key: key.clone(),
+                value: Bytes::new(),
+            })
+            .collect();
+        self.store.unstage(&parts).await?;
+        self.lease.release().await;
+        Ok(())
+    }
+}

@@ -1,0 +1,105 @@
+//! Programs that run beside a measurement, each on a free port, gone when they are dropped.
+
+use std::fs::File;
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+/// How long one may take to listen.
+const START: Duration = Duration::from_secs(60);
+
+/// A running program.
+pub(crate) struct Server {
+    child: Child,
+    /// Where it listens.
+    pub(crate) port: u16,
+}
+
+impl Server {
+    /// Starts `command`, which is to listen on `port`; its output goes to a file in `folder`.
+    pub(crate) fn start(
+        name: &str,
+        mut command: Command,
+        port: u16,
+        folder: &Path,
+    ) -> Result<Self> {
+        let log = folder.join(format!("{name}.log"));
+        let output =
+            File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
+        let mut server = Self { child, port };
+        let started = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if let Some(status) = server.child.try_wait()? {
+                bail!("{name} ended with {status}: see {}", log.display());
+            }
+            if started.elapsed() > START {
+                bail!("{name} does not listen: see {}", log.display());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(server)
+    }
+
+    /// A Redis that keeps nothing on disk.
+    pub(crate) fn redis(folder: &Path) -> Result<Self> {
+        let port = free_port()?;
+        let mut command = Command::new("redis-server");
+        command
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+            .args(["--save", "", "--appendonly", "no", "--dir"])
+            .arg(folder);
+        Self::start("redis", command, port, folder)
+    }
+
+    /// Its process and all that it has started.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        let mut found = vec![self.child.id()];
+        let mut next = 0;
+        while let Some(id) = found.get(next) {
+            let file = format!("/proc/{id}/task/{id}/children");
+            let children = std::fs::read_to_string(file).unwrap_or_default();
+            found.extend(
+                children
+                    .split_whitespace()
+                    .filter_map(|id| id.parse::<u32>().ok()),
+            );
+            next += 1;
+        }
+        found
+    }
+
+    /// The memory that it has now (`VmRSS`), with all that it has started.
+    pub(crate) fn memory(&self) -> u64 {
+        let resident = |id: &u32| {
+            let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix("VmRSS:"))?;
+            line.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        1024 * self.processes().iter().filter_map(resident).sum::<u64>()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // All of ours end on their own or hold nothing.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A port of the loopback address that nothing listens on.
+pub(crate) fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).context("no free port")?;
+    Ok(listener.local_addr()?.port())
+}
