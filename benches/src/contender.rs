@@ -99,13 +99,12 @@ impl Answers {
 
 /// Runs one and prints what was measured.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let answers = Answers::load(&options.data)?;
     let mut measured = Measured::default();
     let mut last = Vec::new();
     match options.way {
         Way::Whole => {
             let redis = options.redis.as_deref().context("--redis is needed")?;
-            measured.stages = ours::whole(&answers, options.threads, options.times, redis)?;
+            measured.stages = ours::whole(&options.data, options.threads, options.times, redis)?;
             measured.seconds = measured
                 .stages
                 .iter()
@@ -113,6 +112,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
                 .collect();
         }
         Way::Unchanged => {
+            let answers = Answers::load(&options.data)?;
             let redis = options.redis.as_deref().context("--redis is needed")?;
             measured.seconds = ours::unchanged(&answers, options.threads, options.times, redis)?;
         }
@@ -127,6 +127,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             }
         }
         way => {
+            let answers = Answers::load(&options.data)?;
             for _ in 0..options.times {
                 drop(std::mem::take(&mut last));
                 let start = Instant::now();

@@ -109,7 +109,7 @@ impl Identities {
     /// Whom `row` of `run` concerns.
     #[inline]
     pub(crate) fn attribute(&self, run: &Run, row: &Row) -> Attribution {
-        match row.identity {
+        match row.identity() {
             Identity::Employee(id) => Attribution::Employee(id),
             address => self.look_up(run.address(address).unwrap_or_default()),
         }

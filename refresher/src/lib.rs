@@ -10,6 +10,7 @@ pub mod commands;
 pub mod compress;
 pub mod configuration;
 pub mod fetch;
+mod huge_pages;
 pub mod lease;
 mod merge;
 pub mod parallel;

@@ -1,46 +1,34 @@
-//! Merging: the sorted runs of all types become one stream in the order of time.
+//! Merging: sorted runs become one stream in the order of time.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 use std::slice;
 
-use domain::incident::Priority;
-
-/// A row with its employee, in one of the runs.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Entry {
-    /// Orders as the timestamp does.
-    pub(crate) time: u64,
-    /// The employee's id; later the employee's place within its shard.
-    pub(crate) employee: u64,
-    /// The row's index in its run.
-    pub(crate) row: u32,
-    pub(crate) priority: Priority,
-}
-
 /// A k-way merge by a heap over the runs' heads. Of entries with the same time, that of the earlier
 /// run comes first, and within a run the earlier one.
-pub(crate) struct Merge<'a> {
+pub(crate) struct Merge<'a, T, F> {
     heads: BinaryHeap<Reverse<(u64, usize)>>,
-    runs: Vec<slice::Iter<'a, Entry>>,
+    runs: Vec<slice::Iter<'a, T>>,
+    time: F,
 }
 
-impl<'a> Merge<'a> {
-    /// Merges `runs`, each sorted by time.
-    pub(crate) fn new(runs: impl Iterator<Item = &'a [Entry]>) -> Self {
-        let runs: Vec<_> = runs.map(<[Entry]>::iter).collect();
-        let head = |(run, entries): (usize, &slice::Iter<'_, Entry>)| {
-            Some(Reverse((entries.as_slice().first()?.time, run)))
+impl<'a, T, F: Fn(usize, &T) -> u64> Merge<'a, T, F> {
+    /// Merges `runs`, each sorted by `time`, which is told the run's index and an entry of it.
+    pub(crate) fn new(runs: impl Iterator<Item = &'a [T]>, time: F) -> Self {
+        let runs: Vec<_> = runs.map(<[T]>::iter).collect();
+        let head = |(run, entries): (usize, &slice::Iter<'_, T>)| {
+            let first = entries.as_slice().first()?;
+            Some(Reverse((time(run, first), run)))
         };
         let heads = runs.iter().enumerate().filter_map(head).collect();
-        Self { heads, runs }
+        Self { heads, runs, time }
     }
 }
 
-impl<'a> Iterator for Merge<'a> {
+impl<'a, T, F: Fn(usize, &T) -> u64> Iterator for Merge<'a, T, F> {
     /// An entry and the index of its run.
-    type Item = (usize, &'a Entry);
+    type Item = (usize, &'a T);
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
@@ -49,7 +37,7 @@ impl<'a> Iterator for Merge<'a> {
         let entries = &mut self.runs[run];
         let entry = entries.next()?;
         match entries.as_slice().first() {
-            Some(next) => head.0.0 = next.time,
+            Some(next) => head.0.0 = (self.time)(run, next),
             None => {
                 PeekMut::pop(head);
             }
@@ -66,12 +54,13 @@ mod tests {
     proptest! {
         #[test]
         fn a_merge_is_a_stable_sort_of_all_runs(runs in prop::collection::vec(prop::collection::vec(0_u64..20, 0..30), 0..9)) {
-            let runs: Vec<Vec<Entry>> = runs.into_iter().map(|mut times| {
+            let runs: Vec<Vec<(u64, usize)>> = runs.into_iter().map(|mut times| {
                 times.sort_unstable();
-                (0..).zip(times).map(|(row, time)| Entry { time, employee: 0, row, priority: Priority::Low }).collect()
+                times.into_iter().zip(0..).collect()
             }).collect();
-            let merged: Vec<_> = Merge::new(runs.iter().map(Vec::as_slice)).map(|(run, entry)| (entry.time, run, entry.row)).collect();
-            let mut expected: Vec<_> = runs.iter().enumerate().flat_map(|(run, entries)| entries.iter().map(move |entry| (entry.time, run, entry.row))).collect();
+            let merge = Merge::new(runs.iter().map(Vec::as_slice), |_, (time, _)| *time);
+            let merged: Vec<_> = merge.map(|(run, (time, row))| (*time, run, *row)).collect();
+            let mut expected: Vec<_> = runs.iter().enumerate().flat_map(|(run, entries)| entries.iter().map(move |(time, row)| (*time, run, *row))).collect();
             expected.sort_unstable();
             prop_assert_eq!(merged, expected);
         }

@@ -12,7 +12,8 @@ use domain::record::{Counts, EmployeeEntry};
 use rustc_hash::FxHashMap;
 
 use crate::attribute::{Attribution, Identities};
-use crate::merge::{Entry, Merge};
+use crate::huge_pages;
+use crate::merge::Merge;
 use crate::parallel::in_parallel;
 use crate::rows::{Reason, Run};
 
@@ -128,7 +129,7 @@ impl Assigned {
         // One brace, then each employee followed by a comma, the last of which becomes the brace
         // that closes the report.
         let total = 1 + shards.iter().map(|shard| shard.bytes).sum::<usize>();
-        let mut json = vec![0; total.max(2)];
+        let mut json = huge_pages::zeroed(total.max(2));
         let mut rest = &mut json[1..];
         let mut work = Vec::with_capacity(shards.len());
         let mut offset = 1;
@@ -159,6 +160,16 @@ impl Assigned {
     }
 }
 
+/// A row with its employee, in one of the runs.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    /// The employee's id; later the employee's place within its shard.
+    employee: u64,
+    /// The row's index in its run.
+    row: u32,
+    priority: Priority,
+}
+
 /// Where the rows of one run went.
 #[derive(Debug, Default)]
 struct Attributed {
@@ -187,7 +198,6 @@ impl Attributed {
                         .take_while(|pivot| employee >= **pivot)
                         .count();
                     found.shards[shard].push(Entry {
-                        time: row.time,
                         employee,
                         row: index,
                         priority: row.priority,
@@ -382,17 +392,22 @@ impl Shard {
         openings: &Openings,
     ) -> Vec<u8> {
         let index = self.write_frame(out, offset);
-        for (run, entry) in Merge::new(self.entries.iter().map(Vec::as_slice)) {
-            // A run that is not there has no entries.
-            let Some(rows) = runs[run].as_deref() else {
+        // A run that is not there has no entries.
+        let rows = |run: usize| runs[run].as_deref().map_or(&[][..], |run| &run.rows);
+        let entries = self.entries.iter().map(Vec::as_slice);
+        let merged = Merge::new(entries, |run, entry: &Entry| {
+            rows(run)[entry.row as usize].time
+        });
+        for (place, entry) in merged {
+            let Some(run) = runs[place].as_deref() else {
                 continue;
             };
             let bucket = &mut self.buckets[entry.employee as usize][entry.priority as usize];
             bucket.rows -= 1;
-            let after: &[u8] = if bucket.rows == 0 { b"]" } else { b"," };
-            bucket.at = put(out, bucket.at, openings.get(run, entry.priority));
-            bucket.at = put(out, bucket.at, rows.rest(&rows.rows[entry.row as usize]));
-            bucket.at = put(out, bucket.at, after);
+            let at = put(out, bucket.at, openings.get(place, entry.priority));
+            let at = put(out, at, run.rest(&run.rows[entry.row as usize]));
+            out[at] = if bucket.rows == 0 { b']' } else { b',' };
+            bucket.at = at + 1;
         }
         index
     }

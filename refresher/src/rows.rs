@@ -1,5 +1,7 @@
 //! Parsing: one type's upstream answer becomes a run of small rows that point into its bytes.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use domain::incident::{IncidentType, Priority};
 use thiserror::Error;
@@ -84,7 +86,8 @@ pub(crate) enum Identity {
 pub(crate) struct Row {
     /// Orders as the timestamp does: see [`time_key`].
     pub(crate) time: u64,
-    pub(crate) identity: Identity,
+    /// What an [`Identity`] has beside its kind: an id; a start and a length; an index.
+    identity: (u32, u32),
     /// The whole row in the body.
     start: u32,
     len: u32,
@@ -92,7 +95,46 @@ pub(crate) struct Row {
     /// rewritten, its index in [`Run::rewritten`].
     rest: u32,
     is_rewritten: bool,
+    kind: IdentityKind,
     pub(crate) priority: Priority,
+}
+
+/// Which [`Identity`] a row has.
+#[derive(Debug, Clone, Copy)]
+enum IdentityKind {
+    Employee,
+    Address,
+    Escaped,
+}
+
+impl Row {
+    /// Whom it concerns.
+    #[inline]
+    pub(crate) fn identity(&self) -> Identity {
+        let (first, second) = self.identity;
+        match self.kind {
+            IdentityKind::Employee => {
+                Identity::Employee(u64::from(first) << 32 | u64::from(second))
+            }
+            IdentityKind::Address => Identity::Address {
+                start: first,
+                len: second,
+            },
+            IdentityKind::Escaped => Identity::Escaped(first),
+        }
+    }
+}
+
+impl Identity {
+    /// As a row keeps it.
+    #[inline]
+    fn packed(self) -> (IdentityKind, (u32, u32)) {
+        match self {
+            Self::Employee(id) => (IdentityKind::Employee, ((id >> 32) as u32, id as u32)),
+            Self::Address { start, len } => (IdentityKind::Address, (start, len)),
+            Self::Escaped(index) => (IdentityKind::Escaped, (index, 0)),
+        }
+    }
 }
 
 /// A row that cannot be used.
@@ -221,8 +263,9 @@ impl Run {
             scanner.leave();
             return Ok(());
         }
+        let mut shape = Shape::default();
         loop {
-            self.row(kind, body, scanner)?;
+            self.row(kind, body, scanner, &mut shape)?;
             if !scanner.another(b']')? {
                 return Ok(());
             }
@@ -235,10 +278,11 @@ impl Run {
         kind: &IncidentType,
         body: &[u8],
         scanner: &mut Scanner<'_>,
+        shape: &mut Shape,
     ) -> Result<(), ScanError> {
         let start = scanner.at();
         let members = if scanner.peek() == Some(b'{') {
-            Some(Members::scan(kind, body, scanner)?)
+            Some(Members::scan(kind, body, scanner, shape)?)
         } else {
             scanner.value()?;
             None
@@ -258,9 +302,11 @@ impl Run {
                         ((self.rewritten.len() - 1) as u32, true)
                     }
                 };
+                let (kind, identity) = identity.packed();
                 self.rows.push(Row {
                     time,
                     identity,
+                    kind,
                     start,
                     len,
                     rest,
@@ -336,6 +382,80 @@ enum Found {
     Text(Text),
 }
 
+/// What a member of a row is for us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Priority,
+    Timestamp,
+    Identity,
+    Type,
+    Other,
+}
+
+impl Role {
+    fn of(kind: &IncidentType, body: &[u8], name: Text) -> Self {
+        if is_named(body, name, b"priority") {
+            Self::Priority
+        } else if is_named(body, name, b"timestamp") {
+            Self::Timestamp
+        } else if is_named(body, name, kind.field.as_bytes()) {
+            Self::Identity
+        } else if is_named(body, name, b"type") {
+            Self::Type
+        } else {
+            Self::Other
+        }
+    }
+}
+
+/// The members' names of the last rows, by their places. Nearly all rows of a type have the same
+/// names in the same order: then one comparison does for reading and recognising each.
+#[derive(Default)]
+struct Shape {
+    /// A name with all up to its value, and what it is for us.
+    names: Vec<(Range<usize>, Role)>,
+}
+
+impl Shape {
+    /// Names beyond this many are not remembered.
+    const MOST: usize = 64;
+
+    /// Passes the name of the member at `place`, and says what it is for us.
+    #[inline]
+    fn name(
+        &mut self,
+        place: usize,
+        kind: &IncidentType,
+        body: &[u8],
+        scanner: &mut Scanner<'_>,
+    ) -> Result<Role, ScanError> {
+        match self.names.get(place) {
+            Some((name, role)) if scanner.take_all(&body[name.clone()]) => Ok(*role),
+            _ => self.other_name(place, kind, body, scanner),
+        }
+    }
+
+    #[cold]
+    fn other_name(
+        &mut self,
+        place: usize,
+        kind: &IncidentType,
+        body: &[u8],
+        scanner: &mut Scanner<'_>,
+    ) -> Result<Role, ScanError> {
+        let start = scanner.at();
+        let name = scanner.name()?;
+        let role = Role::of(kind, body, name);
+        let found = (start..scanner.at(), role);
+        match self.names.get_mut(place) {
+            Some(known) => *known = found,
+            None if place < Self::MOST => self.names.push(found),
+            None => {}
+        }
+        Ok(role)
+    }
+}
+
 /// The members of a row that matter. Of a name that stands twice, the last one counts, as in the
 /// usual parsers.
 struct Members {
@@ -352,6 +472,7 @@ impl Members {
         kind: &IncidentType,
         body: &[u8],
         scanner: &mut Scanner<'_>,
+        shape: &mut Shape,
     ) -> Result<Self, ScanError> {
         let mut members = Self {
             priority: None,
@@ -364,9 +485,9 @@ impl Members {
             scanner.leave();
             return Ok(members);
         }
-        let (mut first, mut scattered) = (true, false);
-        loop {
-            let name = scanner.name()?;
+        let mut scattered = false;
+        for place in 0.. {
+            let role = shape.name(place, kind, body, scanner)?;
             let start = scanner.at();
             let value = scanner.value()?;
             let end = scanner.at();
@@ -375,36 +496,39 @@ impl Members {
                 end: end - 1,
                 escaped,
             };
-            let is_priority = is_named(body, name, b"priority");
-            if is_priority {
-                members.priority = match value {
-                    Value::String { escaped } => Some(text(escaped)),
-                    _ => None,
-                };
-                scattered |= !first;
-            } else if is_named(body, name, b"timestamp") {
-                members.timestamp = (value == Value::Number).then_some((start, end));
-            } else if is_named(body, name, kind.field.as_bytes()) {
-                members.identity = match value {
-                    Value::String { escaped } => Some(Found::Text(text(escaped))),
-                    Value::Number => Some(Found::Number(start, end)),
-                    Value::Other => None,
-                };
-            } else if is_named(body, name, b"type") {
-                scattered = true;
+            match role {
+                Role::Priority => {
+                    members.priority = match value {
+                        Value::String { escaped } => Some(text(escaped)),
+                        _ => None,
+                    };
+                    scattered |= place > 0;
+                }
+                Role::Timestamp => {
+                    members.timestamp = (value == Value::Number).then_some((start, end));
+                }
+                Role::Identity => {
+                    members.identity = match value {
+                        Value::String { escaped } => Some(Found::Text(text(escaped))),
+                        Value::Number => Some(Found::Number(start, end)),
+                        Value::Other => None,
+                    };
+                }
+                Role::Type => scattered = true,
+                Role::Other => {}
             }
             let more = scanner.another(b'}')?;
-            if first && is_priority && more {
+            if place == 0 && role == Role::Priority && more {
                 members.rest = Some(scanner.at());
             }
-            first = false;
             if !more {
-                if scattered {
-                    members.rest = None;
-                }
-                return Ok(members);
+                break;
             }
         }
+        if scattered {
+            members.rest = None;
+        }
+        Ok(members)
     }
 }
 

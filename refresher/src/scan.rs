@@ -106,6 +106,14 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// Takes exactly these bytes, if they come next.
+    #[inline]
+    pub(crate) fn take_all(&mut self, expected: &[u8]) -> bool {
+        let found = self.bytes[self.at..].starts_with(expected);
+        self.at += if found { expected.len() } else { 0 };
+        found
+    }
+
     /// Nothing but white space may follow.
     pub(crate) fn end(&mut self) -> Scan<()> {
         self.skip_whitespace();
@@ -253,6 +261,16 @@ impl<'a> Scanner<'a> {
     #[inline]
     fn digits(&mut self) -> Scan<()> {
         let start = self.at;
+        while let Some(Ok(chunk)) = self
+            .bytes
+            .get(self.at..self.at + 8)
+            .map(<[u8; 8]>::try_from)
+        {
+            if !are_digits(u64::from_le_bytes(chunk)) {
+                break;
+            }
+            self.at += 8;
+        }
         while let Some(b'0'..=b'9') = self.peek() {
             self.at += 1;
         }
@@ -305,6 +323,15 @@ impl<'a> Scanner<'a> {
         self.not_finite = true;
         self.literal(word)
     }
+}
+
+/// Whether all eight bytes are decimal digits: their upper halves are 3, and stay so when 6 is added,
+/// which carries from 10 on.
+#[inline]
+fn are_digits(word: u64) -> bool {
+    const UPPER: u64 = 0xf0f0_f0f0_f0f0_f0f0;
+    const THREES: u64 = 0x3030_3030_3030_3030;
+    word & UPPER == THREES && word.wrapping_add(0x0606_0606_0606_0606) & UPPER == THREES
 }
 
 /// The first position from `at` on that holds a quote, a backslash or a control character; the

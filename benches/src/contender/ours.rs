@@ -1,11 +1,13 @@
 //! Ours: the refresher's own stages, one after the other.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use bytes::Bytes;
 use domain::credentials::Secret;
+use domain::incident::IncidentType;
 use domain::record::{
     Bodies, Current, Document, Freshness, IdentitiesSummary, Payload, TypeSummary, VERSION,
 };
@@ -73,9 +75,10 @@ impl Watch {
     }
 }
 
-/// From the bytes to the published snapshot: what each stage took, each of `times`.
+/// From the bytes to the published snapshot: what each stage took, each of `times`. The answers are
+/// read anew each time, since a refresh lets them go as soon as the report is written.
 pub(super) fn whole(
-    answers: &Answers,
+    data: &Path,
     threads: usize,
     times: u32,
     redis: &str,
@@ -88,21 +91,24 @@ pub(super) fn whole(
     for time in 0..times {
         let store = Arc::new(Store::new(&url, &format!("bench{time}"))?);
         let mut target = runtime.block_on(Target::new(store))?;
+        let answers = Answers::load(data)?;
         let mut watch = Watch::start();
-        let (identities, runs) = parse(answers, threads)?;
+        let kept = keep(&answers, threads)?;
+        watch.lap("hash and keep the answers");
+        let (identities, runs) = parse(&answers, threads)?;
         watch.lap("parse");
+        let Answers { types, rows, .. } = answers;
+        drop(rows);
         let assigned = Assigned::new(&runs, &identities, threads);
         watch.lap("attribute");
-        let mut report = assigned.write(&answers.types, &runs, threads);
+        let mut report = assigned.write(&types, &runs, threads);
         drop(runs);
         watch.lap("merge and write");
         let hash = blake3::hash(&report.json);
-        watch.lap("hash");
+        watch.lap("hash the report");
         let encoded = encode(&mut report, threads)?;
-        watch.lap("compress");
-        let kept = keep(answers, threads)?;
-        watch.lap("keep the answers");
-        let snapshot = target.snapshot(answers, &report, &hash, encoded, kept);
+        watch.lap("compress (gzip, zstd, br)");
+        let snapshot = target.snapshot(&types, &report, &hash, encoded, kept);
         runtime.block_on(target.publish(snapshot))?;
         watch.lap("publish");
         all.push(watch.stages);
@@ -128,7 +134,13 @@ pub(super) fn unchanged(
     drop(runs);
     let hash = blake3::hash(&report.json);
     let encoded = encode(&mut report, threads)?;
-    let snapshot = target.snapshot(answers, &report, &hash, encoded, keep(answers, threads)?);
+    let snapshot = target.snapshot(
+        &answers.types,
+        &report,
+        &hash,
+        encoded,
+        keep(answers, threads)?,
+    );
     let record = snapshot.record.clone();
     runtime.block_on(target.publish(snapshot))?;
     let mut seconds = Vec::new();
@@ -191,7 +203,7 @@ impl Target {
 
     fn snapshot(
         &mut self,
-        answers: &Answers,
+        types: &[IncidentType],
         report: &Report,
         hash: &blake3::Hash,
         encoded: Vec<Encoded>,
@@ -222,7 +234,7 @@ impl Target {
             error: None,
             payload: Some(kept.payload.clone()),
         };
-        let types = answers.types.iter().zip(&report.counts).zip(&kept);
+        let types = types.iter().zip(&report.counts).zip(&kept);
         let record = Current {
             version: VERSION,
             generation,
