@@ -82,10 +82,7 @@ fn main() -> Result<()> {
             tools,
             rounds,
             seconds,
-        } => {
-            let _ = (tools, rounds, seconds);
-            todo!()
-        }
+        } => requests::run(&tools, rounds, seconds),
         Task::Contender(options) => contender::run(&options),
     }
 }

@@ -1,1 +1,482 @@
-//! To come.
+//! A request: `GET /incidents` from the socket and back, by our host and by others.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use domain::keys::Keys;
+use domain::record::{Current, Document, Encoding};
+use serde_json::json;
+
+use crate::Tools;
+use crate::load::{self, Load};
+use crate::measure::Rounds;
+use crate::servers::{Server, free_port};
+use crate::table::{self, Table, ratio, time};
+
+const ID: &str = "bench";
+const PASSWORD: &str = "a password for benchmarks";
+
+/// So many that none is ever refused; but counted they are.
+const LIMITS: &str = "1000000000 per minute";
+
+/// How the client asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    NotModified,
+    Coded(Encoding),
+}
+
+impl Mode {
+    const ALL: [Self; 4] = [
+        Self::NotModified,
+        Self::Coded(Encoding::Gzip),
+        Self::Coded(Encoding::Zstd),
+        Self::Coded(Encoding::Identity),
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::NotModified => "304",
+            Self::Coded(Encoding::Identity) => "plain",
+            Self::Coded(coding) => coding.name(),
+        }
+    }
+}
+
+/// Who answers.
+const OURS: &str = "ours";
+const NATIVE: &str = "native axum";
+const NGINX: &str = "nginx, a file";
+const FLASK: &str = "Flask";
+const REDIS: &str = "Redis GET";
+
+/// Connections at which all are compared; ours and the native one also with others.
+const ALL_AT: u32 = 8;
+const CONNECTIONS: [u32; 3] = [1, 8, 64];
+
+/// Measures and writes the tables.
+pub(crate) fn run(tools: &Tools, rounds: u32, seconds: u32) -> Result<()> {
+    fs::create_dir_all(&tools.out)?;
+    let mut tables = Vec::new();
+    for rows in [2_100, 100_000] {
+        let stage = Stage::set(tools, rows)?;
+        stage.compare(rounds, seconds, &mut tables)?;
+        stage.first_requests(rounds, seconds, &mut tables)?;
+    }
+    table::publish(&tools.out, "requests", &table::about(rounds), &tables)
+}
+
+/// All servers with the same snapshot.
+struct Stage<'a> {
+    tools: &'a Tools,
+    rows: u64,
+    record: Current,
+    ours: Server,
+    native: Server,
+    nginx: Server,
+    flask: Server,
+    redis: Server,
+    authorization: String,
+}
+
+impl<'a> Stage<'a> {
+    fn set(tools: &'a Tools, rows: u64) -> Result<Self> {
+        let redis = Server::redis(&tools.out)?;
+        let url = format!("redis://127.0.0.1:{}", redis.port);
+        fill(tools, &url, rows)?;
+        let mut connection = redis::Client::open(url.as_str())?.get_connection()?;
+        let keys = Keys::new("incidents");
+        let raw: Vec<u8> = redis::cmd("GET")
+            .arg(keys.current())
+            .query(&mut connection)?;
+        let record = Current::parse(&raw)?;
+        let folder = tools.out.join("files");
+        fs::create_dir_all(&folder)?;
+        for mode in Mode::ALL {
+            if let Mode::Coded(encoding) = mode {
+                let body = body(&mut connection, &keys, &record, encoding)?;
+                fs::write(folder.join(mode.name()), body)?;
+            }
+        }
+        let environment = [
+            ("REDIS_URL", url.as_str()),
+            ("SERVICE_ID", ID),
+            ("SERVICE_PASSWORD", PASSWORD),
+            ("INCIDENTS_API_RATE_LIMITS", LIMITS),
+        ];
+        let native = free_port()?;
+        let mut command = Command::new(tools.programs.join("native-server"));
+        command
+            .envs(environment)
+            .env("LISTEN", format!("127.0.0.1:{native}"));
+        let native = Server::start("native", command, native, &tools.out)?;
+        let flask = free_port()?;
+        let mut command = Command::new(&tools.python);
+        command
+            .arg(tools.contenders.join("flask_app.py"))
+            .envs(environment)
+            .env("REPORT", folder.join("plain"))
+            .env("PORT", flask.to_string());
+        Ok(Self {
+            flask: Server::start("flask", command, flask, &tools.out)?,
+            ours: host(tools, &url, &[])?,
+            nginx: nginx(&tools.out)?,
+            tools,
+            rows,
+            record,
+            native,
+            redis,
+            authorization: format!("Basic {}", STANDARD.encode(format!("{ID}:{PASSWORD}"))),
+        })
+    }
+
+    /// Lets `who` have its turn.
+    fn turn(&self, who: &str, mode: Mode, connections: u32, seconds: u32) -> Result<Load> {
+        let (server, path) = match who {
+            OURS => (&self.ours, "incidents"),
+            NATIVE => (&self.native, "incidents"),
+            FLASK => (&self.flask, "incidents"),
+            _ => (
+                &self.nginx,
+                match mode {
+                    Mode::NotModified => "plain",
+                    Mode::Coded(_) => mode.name(),
+                },
+            ),
+        };
+        let url = format!("http://127.0.0.1:{}/{path}", server.port);
+        self.load(&url, who, mode, connections, seconds)
+    }
+
+    fn load(
+        &self,
+        url: &str,
+        who: &str,
+        mode: Mode,
+        connections: u32,
+        seconds: u32,
+    ) -> Result<Load> {
+        let own = format!("\"{}\"", self.record.etag);
+        let mut fields = vec![("Authorization", self.authorization.as_str())];
+        match mode {
+            // The time that nginx gives a file is not in the future.
+            Mode::NotModified if who == NGINX => {
+                fields.push(("If-Modified-Since", "Fri, 31 Dec 2100 23:59:59 GMT"));
+            }
+            Mode::NotModified => fields.push(("If-None-Match", own.as_str())),
+            Mode::Coded(Encoding::Identity) => {}
+            Mode::Coded(coding) => fields.push(("Accept-Encoding", coding.name())),
+        }
+        load::http(&self.tools.contenders, url, &fields, connections, seconds)
+            .with_context(|| format!("{who}, {}", mode.name()))
+    }
+
+    /// How often Redis alone gives the bytes of a body.
+    fn redis_rate(&self, mode: Mode, connections: u32) -> Result<f64> {
+        let keys = Keys::new("incidents");
+        let Mode::Coded(encoding) = mode else {
+            return load::redis(self.redis.port, &keys.current(), connections, 100_000);
+        };
+        let body = self.record.report.get(encoding).context("it was made")?;
+        let key = keys.block(self.record.generation, Document::Report, encoding, 0);
+        let requests = if body.bytes > 200_000 { 5_000 } else { 50_000 };
+        let rate = load::redis(self.redis.port, &key, connections, requests)?;
+        Ok(rate / f64::from(body.blocks()))
+    }
+
+    fn compare(&self, rounds: u32, seconds: u32, tables: &mut Vec<Table>) -> Result<()> {
+        let mut rates = Rounds::default();
+        let mut memory = 0;
+        for round in 1..=rounds {
+            for mode in Mode::ALL {
+                for connections in CONNECTIONS {
+                    for who in [OURS, NATIVE, NGINX, FLASK, REDIS] {
+                        let is_ours = who == OURS || who == NATIVE;
+                        if !is_ours && connections != ALL_AT {
+                            continue;
+                        }
+                        eprintln!(
+                            "{} rows, round {round}: {who}, {}, {connections} connections",
+                            self.rows,
+                            mode.name()
+                        );
+                        let name =
+                            |what: &str| format!("{who} {} {connections} {what}", mode.name());
+                        if who == REDIS {
+                            rates.note(&name("rate"), self.redis_rate(mode, connections)?);
+                            continue;
+                        }
+                        let load = self.turn(who, mode, connections, seconds)?;
+                        rates.note(&name("rate"), load.rate());
+                        rates.note(&name("p50"), load.p50);
+                        rates.note(&name("p99"), load.p99);
+                        rates.note(&name("p999"), load.p999);
+                        memory = memory.max(self.ours.memory());
+                    }
+                }
+            }
+        }
+        let mut table = Table::new(
+            &format!(
+                "Snapshot of {} rows: answers a second, {ALL_AT} connections",
+                self.rows
+            ),
+            &[
+                "",
+                OURS,
+                NATIVE,
+                NGINX,
+                REDIS,
+                FLASK,
+                "ours / native",
+                "ours / Flask",
+            ],
+        );
+        for mode in Mode::ALL {
+            let rate = |who: &str| {
+                rates
+                    .median(&format!("{who} {} {ALL_AT} rate", mode.name()))
+                    .context("it was measured")
+            };
+            let all = [OURS, NATIVE, NGINX, REDIS, FLASK]
+                .into_iter()
+                .map(rate)
+                .collect::<Result<Vec<f64>>>()?;
+            let mut cells = vec![mode.name().to_owned()];
+            cells.extend(all.iter().map(|rate| whole(*rate)));
+            cells.push(format!("{:.0} %", 100.0 * all[0] / all[1]));
+            cells.push(ratio(all[0], all[4]));
+            table.row(
+                &cells,
+                json!({
+                    "mode": mode.name(), "ours": all[0], "native": all[1], "nginx": all[2],
+                    "redis": all[3], "flask": all[4],
+                }),
+            );
+        }
+        tables.push(table);
+        let mut table = Table::new(
+            &format!("Snapshot of {} rows: times", self.rows),
+            &[
+                "",
+                "connections",
+                "ours: answers/s",
+                "p50",
+                "p99",
+                "p99.9",
+                "native: answers/s",
+                "p50",
+                "p99",
+                "p99.9",
+            ],
+        );
+        for mode in Mode::ALL {
+            for connections in CONNECTIONS {
+                let mut cells = vec![mode.name().to_owned(), connections.to_string()];
+                let mut values = json!({"mode": mode.name(), "connections": connections});
+                for who in [OURS, NATIVE] {
+                    for what in ["rate", "p50", "p99", "p999"] {
+                        let name = format!("{who} {} {connections} {what}", mode.name());
+                        let median = rates.median(&name).context("it was measured")?;
+                        cells.push(match what {
+                            "rate" => whole(median),
+                            _ => time(median),
+                        });
+                        values[format!("{who} {what}")] = json!(median);
+                    }
+                }
+                table.row(&cells, values);
+            }
+        }
+        table.row(
+            &[
+                "most memory of the host's process".to_owned(),
+                String::new(),
+                table::bytes(memory),
+            ],
+            json!({"host_memory_bytes": memory}),
+        );
+        tables.push(table);
+        Ok(())
+    }
+
+    /// What the first request to an instance costs: all of them are first ones where no instance
+    /// answers a second.
+    fn first_requests(&self, rounds: u32, seconds: u32, tables: &mut Vec<Table>) -> Result<()> {
+        let url = format!("redis://127.0.0.1:{}", self.redis.port);
+        let single = host(self.tools, &url, &["--max-instance-reuse-count", "1"])?;
+        let mut times = Rounds::default();
+        for round in 1..=rounds {
+            for mode in Mode::ALL {
+                eprintln!(
+                    "{} rows, round {round}: first requests, {}",
+                    self.rows,
+                    mode.name()
+                );
+                for (name, server) in [("first", &single), ("next", &self.ours)] {
+                    let url = format!("http://127.0.0.1:{}/incidents", server.port);
+                    let load = self.load(&url, OURS, mode, 1, seconds)?;
+                    times.note(&format!("{name} {}", mode.name()), load.p50);
+                }
+            }
+        }
+        let mut table = Table::new(
+            &format!(
+                "Snapshot of {} rows: the first request to an instance, p50",
+                self.rows
+            ),
+            &["", "first", "next ones", "more"],
+        );
+        for mode in Mode::ALL {
+            let of = |name: &str| {
+                let name = format!("{name} {}", mode.name());
+                times.median(&name).context("it was measured")
+            };
+            let (first, next) = (of("first")?, of("next")?);
+            table.row(
+                &[
+                    mode.name().to_owned(),
+                    time(first),
+                    time(next),
+                    time((first - next).max(0.0)),
+                ],
+                json!({"mode": mode.name(), "first": first, "next": next}),
+            );
+        }
+        tables.push(table);
+        Ok(())
+    }
+}
+
+fn whole(rate: f64) -> String {
+    match rate {
+        rate if rate >= 100.0 => format!("{rate:.0}"),
+        rate => format!("{rate:.1}"),
+    }
+}
+
+/// Publishes a snapshot of so many rows.
+fn fill(tools: &Tools, redis: &str, rows: u64) -> Result<()> {
+    let port = free_port()?;
+    let employees = (rows / 50).max(1000);
+    let mut command = Command::new(tools.programs.join("demo-upstream"));
+    command
+        .args(["--listen", &format!("127.0.0.1:{port}"), "--latency", "0s"])
+        .args(["--per-type", &(rows / 7).to_string()])
+        .args(["--employees", &employees.to_string()])
+        .envs([("UPSTREAM_ID", ID), ("UPSTREAM_PASSWORD", PASSWORD)]);
+    let upstream = Server::start("upstream", command, port, &tools.out)?;
+    let folder = tools
+        .manifest
+        .parent()
+        .context("the manifest has a folder")?;
+    let status = Command::new(tools.programs.join("refresher"))
+        .arg("once")
+        .arg("--config")
+        .arg(folder.join("config/config.yaml"))
+        .env(
+            "BASE_ENDPOINT",
+            format!("http://127.0.0.1:{}", upstream.port),
+        )
+        .envs([
+            ("REDIS_URL", redis),
+            ("SERVICE_ID", ID),
+            ("SERVICE_PASSWORD", PASSWORD),
+        ])
+        .env("RUST_LOG", "error")
+        .status()
+        .context("cannot run the refresher")?;
+    ensure!(status.success(), "the refresher failed");
+    Ok(())
+}
+
+fn body(
+    connection: &mut redis::Connection,
+    keys: &Keys,
+    record: &Current,
+    encoding: Encoding,
+) -> Result<Vec<u8>> {
+    let body = record.report.get(encoding).context("it was made")?;
+    let mut whole = Vec::new();
+    for number in 0..body.blocks() {
+        let key = keys.block(record.generation, Document::Report, encoding, number);
+        let block: Vec<u8> = redis::cmd("GET").arg(key).query(connection)?;
+        whole.extend(block);
+    }
+    Ok(whole)
+}
+
+/// Our host with the component, as it is but for the limits and `arguments`.
+fn host(tools: &Tools, redis: &str, arguments: &[&str]) -> Result<Server> {
+    let port = free_port()?;
+    let mut command = Command::new(tools.programs.join("host"));
+    command
+        .arg("--from")
+        .arg(&tools.manifest)
+        .args(["--listen", &format!("127.0.0.1:{port}")])
+        .args(arguments)
+        .envs([
+            ("SPIN_VARIABLE_REDIS_URL", redis),
+            ("SPIN_VARIABLE_SERVICE_ID", ID),
+            ("SPIN_VARIABLE_SERVICE_PASSWORD", PASSWORD),
+            ("SPIN_VARIABLE_INCIDENTS_API_RATE_LIMITS", LIMITS),
+        ]);
+    Server::start("host", command, port, &tools.out)
+}
+
+fn nginx(folder: &Path) -> Result<Server> {
+    let port = free_port()?;
+    let home = folder.join("nginx");
+    fs::create_dir_all(home.join("temporary"))?;
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let settings = format!(
+        "daemon off; worker_processes {processors}; pid {home}/pid; error_log stderr;
+         events {{ worker_connections 1024; }}
+         http {{
+           access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000000;
+           default_type application/json;
+           client_body_temp_path {home}/temporary; proxy_temp_path {home}/temporary;
+           fastcgi_temp_path {home}/temporary; uwsgi_temp_path {home}/temporary;
+           scgi_temp_path {home}/temporary;
+           server {{
+             listen 127.0.0.1:{port}; root {files};
+             if_modified_since before;
+             location /gzip {{ add_header Content-Encoding gzip; }}
+             location /zstd {{ add_header Content-Encoding zstd; }}
+           }}
+         }}",
+        home = home.display(),
+        files = folder.join("files").display(),
+    );
+    let file = home.join("nginx.conf");
+    fs::write(&file, settings)?;
+    let mut command = Command::new("nginx");
+    command.arg("-p").arg(&home).arg("-c").arg(&file);
+    let server = Server::start("nginx", command, port, folder)?;
+    // Its workers read the files as another user where it is started by root.
+    let started = Instant::now();
+    while !is_served(server.port) {
+        if started.elapsed() > Duration::from_secs(10) {
+            bail!("nginx cannot read {}", folder.join("files").display());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(server)
+}
+
+fn is_served(port: u16) -> bool {
+    use std::io::{Read as _, Write as _};
+    let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", port)) else {
+        return false;
+    };
+    let mut start = [0; 12];
+    stream
+        .write_all(b"HEAD /plain HTTP/1.0\r\n\r\n")
+        .and_then(|()| stream.read_exact(&mut start))
+        .is_ok_and(|()| start.ends_with(b"200"))
+}
