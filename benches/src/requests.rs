@@ -435,7 +435,7 @@ fn nginx(folder: &Path) -> Result<Server> {
     fs::create_dir_all(home.join("temporary"))?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let settings = format!(
-        "daemon off; worker_processes {processors}; pid {home}/pid; error_log stderr;
+        "daemon off; user root; worker_processes {processors}; pid {home}/pid; error_log stderr;
          events {{ worker_connections 1024; }}
          http {{
            access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000000;
@@ -456,7 +456,11 @@ fn nginx(folder: &Path) -> Result<Server> {
     let file = home.join("nginx.conf");
     fs::write(&file, settings)?;
     let mut command = Command::new("nginx");
-    command.arg("-p").arg(&home).arg("-c").arg(&file);
+    command
+        .args(["-e", "stderr", "-p"])
+        .arg(&home)
+        .arg("-c")
+        .arg(&file);
     let server = Server::start("nginx", command, port, folder)?;
     // Its workers read the files as another user where it is started by root.
     let started = Instant::now();

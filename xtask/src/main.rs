@@ -1,6 +1,7 @@
 //! `cargo xtask`: sets up what is missing, builds, starts the whole system and runs the tests.
 
 mod apt;
+mod bench;
 mod build;
 mod guard;
 mod interrupt;
@@ -12,6 +13,7 @@ mod redis;
 mod services;
 mod setup;
 mod test;
+mod unpacked;
 mod up;
 mod wasm_from_debian;
 mod wasm_target;
@@ -46,6 +48,8 @@ enum Task {
     Up(up::Options),
     /// Set up, build, and run every test of the repository
     Test(test::Options),
+    /// Set up, build, and measure a refresh and a request side by side with other ways to do them
+    Bench(bench::Options),
     /// End what another task started, should that be killed; not for people
     #[command(hide = true)]
     Guard,
@@ -79,6 +83,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Setup => setup::run(&workspace, &steps).map(|_| ()),
         Task::Up(options) => up::run(&options, &workspace, &steps),
         Task::Test(options) => test::run(&options, &workspace, &steps),
+        Task::Bench(options) => bench::run(&options, &workspace, &steps),
         Task::Guard => unreachable!("handled above"),
     }
 }

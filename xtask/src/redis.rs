@@ -6,17 +6,17 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::apt::Apt;
 use crate::lock;
 use crate::process::Steps;
 use crate::progress::say;
+use crate::unpacked;
 use crate::workspace::{Workspace, on_path};
 
 /// The programs that will do; the packages of Debian have the same names.
@@ -24,9 +24,6 @@ const NAMES: [&str; 2] = ["redis-server", "valkey-server"];
 
 /// The fetched server's folder, below what setup keeps.
 const FOLDER: &str = "redis";
-
-/// Where the distribution's programs look for their libraries, below the unpacked root.
-const LIBRARIES: &str = "usr/lib";
 
 /// A Redis server that runs on this machine.
 pub(crate) struct RedisServer {
@@ -48,7 +45,7 @@ impl RedisServer {
         if let Some(program) = find(&setup) {
             return Ok(Self { program });
         }
-        let fetched = fetch(&setup.join(FOLDER), steps);
+        let fetched = fetch(&setup, steps);
         steps.interrupt.check()?;
         let program = fetched.context(
             "no Redis server can be fetched here: install one (`apt install redis-server`, \
@@ -135,56 +132,27 @@ fn runs(program: &Path) -> bool {
         .is_ok_and(|output| output.status.success())
 }
 
-/// Unpacks the distribution's server, and puts it into `folder` when it is whole.
-fn fetch(folder: &Path, steps: &Steps) -> Result<PathBuf> {
-    let apt = Apt::new(steps, &steps.scratch().join("apt"))?;
-    apt.update()?;
-    let unpacked = steps.scratch().join("unpacked");
-    let root = unpacked.join("root");
-    let server = fetch_server(&apt, &root, steps)?;
-    let script = unpacked.join("bin").join(NAMES[0]);
-    fs::create_dir_all(unpacked.join("bin"))?;
-    fs::write(&script, launcher(&root, &server)?)?;
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
-    if !runs(&script) {
-        bail!("the server of Debian's package does not start here");
-    }
-    // An earlier one does not run, or it would have been taken.
-    let _ = fs::remove_dir_all(folder);
-    fs::rename(&unpacked, folder)?;
-    Ok(folder.join("bin").join(NAMES[0]))
-}
-
-/// Fetches the first package that there is; answers its program's name.
-fn fetch_server(apt: &Apt, root: &Path, steps: &Steps) -> Result<String> {
+/// Gets the distribution's server.
+fn fetch(setup: &Path, steps: &Steps) -> Result<PathBuf> {
     let mut problems = Vec::new();
     for name in NAMES {
-        let fetched = apt.unpack_with_dependencies(name, root);
+        let fetched = unpacked::fetch(&setup.join(FOLDER), name, steps);
         steps.interrupt.check()?;
-        match fetched {
-            Ok(()) => return Ok(name.to_owned()),
-            Err(error) => problems.push(format!("{error:#}")),
+        let folder = match fetched {
+            Ok(folder) => folder,
+            Err(error) => {
+                problems.push(format!("{error:#}"));
+                continue;
+            }
+        };
+        let program = folder.join(NAMES[0]);
+        if name != NAMES[0] {
+            symlink(name, &program)?;
         }
+        if runs(&program) {
+            return Ok(program);
+        }
+        problems.push(format!("{name} of Debian does not start here"));
     }
     bail!(problems.join("; "))
-}
-
-/// A script that starts the unpacked server with its libraries, wherever the folder is moved to.
-fn launcher(root: &Path, server: &str) -> Result<String> {
-    let mut folders = vec![LIBRARIES.to_owned()];
-    for entry in fs::read_dir(root.join(LIBRARIES)).into_iter().flatten() {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        if name.ends_with("-linux-gnu") || name.contains("-linux-gnueabi") {
-            folders.push(format!("{LIBRARIES}/{name}"));
-        }
-    }
-    let libraries: Vec<String> = folders
-        .iter()
-        .map(|folder| format!("$root/{folder}"))
-        .collect();
-    Ok(format!(
-        "#!/bin/sh\nroot=$(dirname \"$(readlink -f \"$0\")\")/../root\n\
-         LD_LIBRARY_PATH=\"{}\" exec \"$root/usr/bin/{server}\" \"$@\"\n",
-        libraries.join(":")
-    ))
 }
