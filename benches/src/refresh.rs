@@ -31,6 +31,7 @@ enum Run {
     Python(&'static str),
 }
 
+/// Beyond it, the others need more memory than most machines have.
 const MILLION: u64 = 1_000_000;
 
 fn contenders(threads: usize) -> Vec<Contender> {
@@ -49,7 +50,7 @@ fn contenders(threads: usize) -> Vec<Contender> {
         new(
             "Polars, all cores",
             Run::Python("polars_frames.py"),
-            u64::MAX,
+            MILLION,
         ),
         new("pandas", Run::Python("pandas_frames.py"), MILLION),
         new(
@@ -369,7 +370,10 @@ impl Size<'_> {
             }
         }
         let mut columns = vec!["stage".to_owned()];
-        columns.extend(counts.iter().map(|count| format!("{count} threads")));
+        columns.extend(counts.iter().map(|count| match count {
+            1 => "1 thread".to_owned(),
+            more => format!("{more} threads"),
+        }));
         let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
         let mut table = Table::new(
             &format!("{} rows: ours, stage by stage", self.rows),

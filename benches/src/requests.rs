@@ -192,6 +192,10 @@ impl<'a> Stage<'a> {
     fn compare(&self, rounds: u32, seconds: u32, tables: &mut Vec<Table>) -> Result<()> {
         let mut rates = Rounds::default();
         let mut memory = 0;
+        // Programs that have just been started compile and connect at first.
+        for who in [OURS, NATIVE, NGINX, FLASK] {
+            self.turn(who, Mode::Coded(Encoding::Identity), ALL_AT, 1)?;
+        }
         for round in 1..=rounds {
             for mode in Mode::ALL {
                 for connections in CONNECTIONS {
@@ -311,6 +315,8 @@ impl<'a> Stage<'a> {
         let url = format!("redis://127.0.0.1:{}", self.redis.port);
         let single = host(self.tools, &url, &["--max-instance-reuse-count", "1"])?;
         let mut times = Rounds::default();
+        let warm_up = format!("http://127.0.0.1:{}/incidents", single.port);
+        self.load(&warm_up, OURS, Mode::NotModified, 1, 1)?;
         for round in 1..=rounds {
             for mode in Mode::ALL {
                 eprintln!(
