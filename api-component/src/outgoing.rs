@@ -10,6 +10,10 @@ use spin_sdk::wasip3::{spawn, wit_future, wit_stream};
 use crate::reply::{Body, Reply};
 use crate::store::Blocks;
 
+/// A body that the instance keeps is sent in copies of this size: larger ones take more memory with
+/// many clients, and smaller ones more time.
+const PIECE: usize = 96 << 10;
+
 /// How a body ended; an error makes the host break the connection off.
 type Ending = Result<Option<Trailers>, ErrorCode>;
 
@@ -46,14 +50,15 @@ pub(crate) fn send(reply: Reply) -> Result<Response, ErrorCode> {
 }
 
 async fn write(bytes: Rc<Vec<u8>>, mut writer: StreamWriter<u8>, ended: FutureWriter<Ending>) {
-    // The host takes the bytes out of a buffer of their own; the last one to send them need not
-    // copy them.
-    let bytes = Rc::try_unwrap(bytes).unwrap_or_else(|shared| shared.to_vec());
-    if writer.write_all(bytes).await.is_empty() {
-        drop(writer);
-        // A client that has gone meanwhile needs no ending.
-        let _ = ended.write(Ok(None)).await;
+    for piece in bytes.chunks(PIECE) {
+        // The host takes the bytes out of a buffer of their own.
+        if !writer.write_all(piece.to_vec()).await.is_empty() {
+            // The client has gone: nobody waits for an ending.
+            return;
+        }
     }
+    drop(writer);
+    let _ = ended.write(Ok(None)).await;
 }
 
 /// Writes block after block, and reads the next one while the last is written. When one cannot be

@@ -177,6 +177,8 @@ impl Size<'_> {
 
     /// Lets one make the report.
     fn turn(&self, contender: &Contender) -> Result<Measured> {
+        // What has been written before is not to be written to the disk meanwhile.
+        let _ = Command::new("sync").status();
         let times = times(self.rows).to_string();
         let report = self.report(contender.name);
         let mut command = match contender.run {
@@ -349,6 +351,7 @@ impl Size<'_> {
                 );
                 for way in ["whole", "unchanged"] {
                     let times = times(self.rows).to_string();
+                    let _ = Command::new("sync").status();
                     let mut command = Command::new(std::env::current_exe()?);
                     command
                         .args(["contender", way, "--threads", &threads.to_string()])

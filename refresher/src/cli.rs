@@ -79,10 +79,15 @@ pub(crate) enum Task {
     ///
     /// The password is asked for on the terminal, or read from standard input.
     HashPassword,
-    /// Ask a URL: code 0 if it answers 200 within 3 s, for the health check of a container
+    /// Tell by its code whether all is well, for the health check of a container
+    ///
+    /// With a URL: 0 if it answers 200 within 3 s. Without: 0 if a refresher leads, which it shows to
+    /// Redis every second.
     Healthcheck {
         /// Such as http://127.0.0.1:9000/readyz
-        url: Url,
+        url: Option<Url>,
+        #[command(flatten)]
+        config: Config,
     },
 }
 

@@ -1,8 +1,12 @@
-//! A health check for containers that have nothing else to ask with.
+//! Health checks for containers that have nothing else to ask with.
 
+use std::future::Future;
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
+use refresher::configuration;
+use refresher::store::Store;
 use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode};
 use url::Url;
@@ -10,25 +14,42 @@ use url::Url;
 const LIMIT: Duration = Duration::from_secs(3);
 
 /// Whether `url` answers 200.
-pub(crate) fn check(url: Url) -> Result<()> {
+///
+/// # Errors
+/// It does not.
+pub(crate) fn answers(url: Url) -> Result<()> {
     refresher::tls::prepare();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let status = runtime.block_on(async {
+    let status = block_on(async {
         let client = Client::builder()
             .timeout(LIMIT)
             .redirect(Policy::none())
             .no_proxy()
             .build()?;
-        client
-            .get(url)
-            .send()
-            .await
-            .map(|response| response.status())
+        let answer = client.get(url).send().await.context("no answer")?;
+        Ok(answer.status())
     });
-    match status.context("no answer")? {
+    match status? {
         StatusCode::OK => Ok(()),
         status => bail!("it answers {status}"),
     }
+}
+
+/// Whether a refresher leads: whoever does renews its lease every second.
+///
+/// # Errors
+/// None does, or Redis cannot be asked.
+pub(crate) fn leads(config: &Path) -> Result<()> {
+    refresher::tls::prepare();
+    let settings = configuration::read(config)?;
+    let store = Store::new(&settings.redis_url, &settings.redis_key_prefix)?;
+    let leads = block_on(async { Ok(store.has_leader().await?) });
+    ensure!(leads?, "no refresher leads");
+    Ok(())
+}
+
+fn block_on<T>(task: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(task)
 }

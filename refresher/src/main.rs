@@ -54,6 +54,7 @@ fn perform(task: Task) -> Result<()> {
             println!("{}", password::hash_password()?);
             Ok(())
         }
-        Task::Healthcheck { url } => healthcheck::check(url),
+        Task::Healthcheck { url: Some(url), .. } => healthcheck::answers(url),
+        Task::Healthcheck { url: None, config } => healthcheck::leads(&config.path),
     }
 }

@@ -310,6 +310,18 @@ impl Store {
         Ok(found.unwrap_or_default())
     }
 
+    /// Whether anybody's lease runs.
+    ///
+    /// # Errors
+    /// When Redis cannot be asked.
+    pub async fn has_leader(&self) -> Result<bool, StoreError> {
+        let expires_ms: Option<u64> = self
+            .control
+            .query(&Cmd::hget(self.keys.lease(), "expires_ms"))
+            .await?;
+        Ok(expires_ms.unwrap_or(0) > self.now_ms().await?)
+    }
+
     /// Draws a generation greater than all before, and than `known`.
     ///
     /// # Errors

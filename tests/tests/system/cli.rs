@@ -452,7 +452,6 @@ async fn help_is_there_for_every_task_and_wrong_usage_is_told() {
         &["refresh"],
         &["run", "--sever", "x"],
         &["serve"],
-        &["healthcheck"],
         &["healthcheck", "not a url"],
         &["run", "--log-format", "xml"],
     ] {
@@ -478,9 +477,25 @@ async fn the_health_check_tells_by_its_code() {
         let ended = run(&["healthcheck", &url], &[], "").await;
         assert_eq!(ended.code, Some(code), "{url}: {ended:?}");
     }
+
+    let upstream = Upstream::start().await;
+    let leader = async || end_of(refresher(&["healthcheck"], &redis, &upstream, &[]), "").await;
+    let nobody = leader().await;
+    assert_eq!(nobody.code, Some(1), "{nobody:?}");
+    assert!(nobody.stderr.contains("no refresher leads"), "{nobody:?}");
+    let mut leading = Process::start(refresher(&["run"], &redis, &upstream, &[]));
+    until("one leads", BOUND, async || {
+        (leader().await.code == Some(0)).then_some(())
+    })
+    .await;
+    leading.signal(end_to_end::Signal::TERM);
+    assert!(leading.exit(BOUND).await.success());
+    assert_eq!(leader().await.code, Some(1));
+
     redis.freeze();
     let ended = run(&["healthcheck", &format!("{}/readyz", host.url)], &[], "").await;
     assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert_eq!(leader().await.code, Some(1));
 }
 
 #[tokio::test]

@@ -165,7 +165,7 @@ async fn the_containers_serve_and_end_for_good() {
     let report = client.get("/incidents").await;
     assert!(incidents_in(&report.body) > 1000);
     until("the health checks have passed", BOUND, async || {
-        ["redis", "api", "upstream"]
+        ["redis", "refresher", "api", "upstream"]
             .iter()
             .all(|service| application.container(service)["State"]["Health"]["Status"] == "healthy")
             .then_some(())

@@ -3,8 +3,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use end_to_end::{Host, ID, Process, Redis, Upstream, host_with, refresher};
+use end_to_end::{Host, ID, PASSWORD, Process, Redis, Upstream, host_with, refresher, until};
 use reqwest::Method;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpSocket;
+use tokio::time::sleep;
 
 /// A Redis with a snapshot that no refresher touches any more, and a host.
 async fn settled(rows: &str, settings: &[(&str, &str)]) -> (Redis, Host) {
@@ -145,4 +148,61 @@ async fn a_body_that_no_instance_keeps_takes_a_round_trip_for_each_block() {
         answer.status.as_u16()
     };
     assert_eq!(calls(&redis, whole, 200).await, (TIMES, blocks * TIMES));
+}
+
+/// How many blocks have been read since [`forget`], as soon as no more are.
+async fn blocks_read(redis: &Redis) -> u64 {
+    let mut before = None;
+    until("reading stops", Duration::from_secs(30), async || {
+        sleep(Duration::from_millis(500)).await;
+        let now = seen(redis).await.get("get").copied();
+        (std::mem::replace(&mut before, now) == now).then_some(())
+    })
+    .await;
+    before.unwrap_or(0)
+}
+
+#[tokio::test]
+async fn of_a_large_body_only_a_few_blocks_are_held_for_a_client_that_does_not_read() {
+    let (redis, host) = settled("50000", &[]).await;
+    let head = host.client.send(Method::HEAD, "/incidents", &[]).await;
+    let length: usize = head.header("content-length").parse().expect("a length");
+    let blocks = length.div_ceil(domain::record::BLOCK_BYTES) as u64;
+    assert!(blocks > 30, "{blocks}");
+    forget(&redis).await;
+
+    // What the kernel keeps for the client is not much either.
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket
+        .set_recv_buffer_size(1 << 16)
+        .expect("it may be small");
+    let address = host.url.trim_start_matches("http://");
+    let mut stream = socket
+        .connect(address.parse().expect("an address"))
+        .await
+        .expect("it listens");
+    let request = reqwest::Client::new()
+        .get("http://host/incidents")
+        .basic_auth(ID, Some(PASSWORD))
+        .build()
+        .expect("a request");
+    let authorization = request.headers()["authorization"].to_str().expect("a text");
+    let request = format!(
+        "GET /incidents HTTP/1.1\r\nhost: a\r\nauthorization: {authorization}\r\nconnection: close\r\n\r\n"
+    );
+    stream
+        .write_all(request.as_bytes())
+        .await
+        .expect("it is read");
+    let mut answer = vec![0; 15];
+    stream.read_exact(&mut answer).await.expect("it answers");
+    assert_eq!(answer, b"HTTP/1.1 200 OK");
+
+    // One of these is the record.
+    let read = blocks_read(&redis).await;
+    assert!(read < 15, "{read} of {blocks}");
+    stream.read_to_end(&mut answer).await.expect("the rest");
+    let header = answer.windows(4).position(|end| end == b"\r\n\r\n");
+    assert_eq!(answer.len() - header.expect("an end") - 4, length);
+    assert_eq!(blocks_read(&redis).await, blocks + 1);
 }
