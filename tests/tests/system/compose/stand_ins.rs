@@ -35,6 +35,16 @@ while test $# -gt 0; do
 done
 test -f Cargo.lock
 test -n "$packages"
+# Cargo itself would refuse a workspace of which a member is missing.
+while read -r line; do
+  case $line in
+    members\ =*)
+      members=${line#*[}
+      for member in ${members//[\]\",]/ }; do
+        test -f "$member/Cargo.toml" || { echo "the member $member is not in the build context" >&2; exit 1; }
+      done ;;
+  esac
+done < Cargo.toml
 mkdir -p target/release target/wasm32-wasip2/component
 for package in $packages; do
   test -f "$package/Cargo.toml" || { echo "$package is not in the build context" >&2; exit 1; }
