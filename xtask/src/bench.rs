@@ -70,12 +70,15 @@ pub(crate) fn run(options: &Options, workspace: &Workspace, steps: &Steps) -> Re
     let python = python(&requirements, workspace, steps)?;
     build::run(workspace, steps)?;
     say("building the benchmarks");
-    let status = steps.visibly(
-        Command::new(cargo())
-            .args(["build", "--release", "--locked", "--package", "benches"])
-            .current_dir(&workspace.root),
-    )?;
-    ensure!(status.success(), "the benchmarks do not build: see above");
+    // Their own tests come first: whether a floor really checks what it is said to check, say.
+    for task in ["build", "test"] {
+        let status = steps.visibly(
+            Command::new(cargo())
+                .args([task, "--release", "--locked", "--package", "benches"])
+                .current_dir(&workspace.root),
+        )?;
+        ensure!(status.success(), "the benchmarks do not {task}: see above");
+    }
     let parts = match options.part {
         Some(part) => vec![part],
         None => vec![Part::Refresh, Part::Requests],
