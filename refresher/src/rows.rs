@@ -263,9 +263,9 @@ impl Run {
             scanner.leave();
             return Ok(());
         }
-        let mut shape = Shape::default();
+        let mut shape = Shape::new(kind, body);
         loop {
-            self.row(kind, body, scanner, &mut shape)?;
+            self.row(scanner, &mut shape)?;
             if !scanner.another(b']')? {
                 return Ok(());
             }
@@ -273,16 +273,11 @@ impl Run {
     }
 
     #[inline]
-    fn row(
-        &mut self,
-        kind: &IncidentType,
-        body: &[u8],
-        scanner: &mut Scanner<'_>,
-        shape: &mut Shape,
-    ) -> Result<(), ScanError> {
+    fn row(&mut self, scanner: &mut Scanner<'_>, shape: &mut Shape<'_>) -> Result<(), ScanError> {
+        let Shape { kind, body, .. } = *shape;
         let start = scanner.at();
         let members = if scanner.peek() == Some(b'{') {
-            Some(Members::scan(kind, body, scanner, shape)?)
+            Some(Members::scan(scanner, shape)?)
         } else {
             scanner.value()?;
             None
@@ -410,42 +405,40 @@ impl Role {
 
 /// The members' names of the last rows, by their places. Nearly all rows of a type have the same
 /// names in the same order: then one comparison does for reading and recognising each.
-#[derive(Default)]
-struct Shape {
+struct Shape<'a> {
+    kind: &'a IncidentType,
+    body: &'a [u8],
     /// A name with all up to its value, and what it is for us.
     names: Vec<(Range<usize>, Role)>,
 }
 
-impl Shape {
+impl<'a> Shape<'a> {
     /// Names beyond this many are not remembered.
     const MOST: usize = 64;
 
+    /// Of rows of `kind` in `body`, none of which has been seen yet.
+    fn new(kind: &'a IncidentType, body: &'a [u8]) -> Self {
+        Self {
+            kind,
+            body,
+            names: Vec::new(),
+        }
+    }
+
     /// Passes the name of the member at `place`, and says what it is for us.
     #[inline]
-    fn name(
-        &mut self,
-        place: usize,
-        kind: &IncidentType,
-        body: &[u8],
-        scanner: &mut Scanner<'_>,
-    ) -> Result<Role, ScanError> {
+    fn name(&mut self, place: usize, scanner: &mut Scanner<'_>) -> Result<Role, ScanError> {
         match self.names.get(place) {
-            Some((name, role)) if scanner.take_all(&body[name.clone()]) => Ok(*role),
-            _ => self.other_name(place, kind, body, scanner),
+            Some((name, role)) if scanner.take_all(&self.body[name.clone()]) => Ok(*role),
+            _ => self.other_name(place, scanner),
         }
     }
 
     #[cold]
-    fn other_name(
-        &mut self,
-        place: usize,
-        kind: &IncidentType,
-        body: &[u8],
-        scanner: &mut Scanner<'_>,
-    ) -> Result<Role, ScanError> {
+    fn other_name(&mut self, place: usize, scanner: &mut Scanner<'_>) -> Result<Role, ScanError> {
         let start = scanner.at();
         let name = scanner.name()?;
-        let role = Role::of(kind, body, name);
+        let role = Role::of(self.kind, self.body, name);
         let found = (start..scanner.at(), role);
         match self.names.get_mut(place) {
             Some(known) => *known = found,
@@ -468,12 +461,7 @@ struct Members {
 
 impl Members {
     #[inline]
-    fn scan(
-        kind: &IncidentType,
-        body: &[u8],
-        scanner: &mut Scanner<'_>,
-        shape: &mut Shape,
-    ) -> Result<Self, ScanError> {
+    fn scan(scanner: &mut Scanner<'_>, shape: &mut Shape<'_>) -> Result<Self, ScanError> {
         let mut members = Self {
             priority: None,
             timestamp: None,
@@ -487,7 +475,7 @@ impl Members {
         }
         let mut scattered = false;
         for place in 0.. {
-            let role = shape.name(place, kind, body, scanner)?;
+            let role = shape.name(place, scanner)?;
             let start = scanner.at();
             let value = scanner.value()?;
             let end = scanner.at();

@@ -1,8 +1,11 @@
 //! An HTTP client that shows an answer as it came: nothing is decoded, followed or retried.
 
+use std::io::Read as _;
 use std::time::Duration;
 
+use brotli::Decompressor;
 use bytes::Bytes;
+use flate2::read::GzDecoder;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder, StatusCode, redirect};
 use serde_json::Value;
@@ -136,6 +139,26 @@ impl Answer {
             .map_or("", |value| value.to_str().expect("text"));
         assert!(values.next().is_none(), "`{name}` is there twice");
         value
+    }
+
+    /// The content without its coding.
+    ///
+    /// # Panics
+    /// When it is not what its field `content-encoding` says.
+    #[must_use]
+    pub fn decoded(&self) -> Bytes {
+        let mut plain = Vec::new();
+        let coding = self.header("content-encoding");
+        match coding {
+            "" => return self.body.clone(),
+            "gzip" => GzDecoder::new(&self.body[..]).read_to_end(&mut plain),
+            "br" => Decompressor::new(&self.body[..], 1 << 16).read_to_end(&mut plain),
+            "zstd" => zstd::Decoder::with_buffer(&self.body[..])
+                .and_then(|mut decoder| decoder.read_to_end(&mut plain)),
+            other => panic!("unknown coding {other}"),
+        }
+        .unwrap_or_else(|error| panic!("{coding}: {error}"));
+        plain.into()
     }
 
     /// The content as JSON.

@@ -11,12 +11,15 @@ pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 pub use tempfile::TempDir;
 
 /// How long a program may take to be ready, on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// How often a condition is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The path of a program that `cargo xtask test` has built.
 ///
@@ -53,12 +56,14 @@ pub async fn until<T>(
     mut probe: impl AsyncFnMut() -> Option<T>,
 ) -> T {
     let start = Instant::now();
+    let mut looks = interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        looks.tick().await;
         if let Some(found) = probe().await {
             return found;
         }
         assert!(start.elapsed() < within, "not within {within:?}: {what}");
-        sleep(Duration::from_millis(20)).await;
     }
 }
 

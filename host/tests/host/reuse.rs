@@ -67,21 +67,32 @@ async fn an_idle_instance_is_dropped_with_its_connections() {
 
 #[tokio::test]
 async fn an_instance_in_use_is_not_idle() {
-    let redis = Redis::start().await;
-    let host = Host::start(Settings {
-        redis: Some(&redis),
-        reuse: Reuse {
-            idle_instance_timeout: Duration::from_millis(50),
-            ..Reuse::default()
-        },
-        ..Settings::default()
-    })
-    .await;
-    // Four times the idle time, and the instance is the one that began.
+    let (redis, another) = (Redis::start().await, Redis::start().await);
+    let with_short_idle_time = async |redis| {
+        Host::start(Settings {
+            redis: Some(redis),
+            reuse: Reuse {
+                idle_instance_timeout: Duration::from_millis(50),
+                ..Reuse::default()
+            },
+            ..Settings::default()
+        })
+        .await
+    };
+    let host = with_short_idle_time(&redis).await;
+    let idle = with_short_idle_time(&another).await;
     let path = format!("/wait?url={}&entered=entered&gate=gate", redis.url);
     let waiting = begin(host.address, path);
     until("it has begun", async || redis.run("EXISTS entered").await).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    // Elsewhere, one instance after the other is dropped because it idles as long.
+    for _ in 0..4 {
+        let open = format!("/redis?do=open&url={}", another.url);
+        assert_eq!(idle.get(&open).await.text(), "open");
+        until("the idle one is dropped", async || {
+            another.clients().await == 0
+        })
+        .await;
+    }
     redis.run::<()>("SET gate open").await;
     assert_eq!(waiting.await.unwrap().status, 200);
 }

@@ -11,7 +11,12 @@ use std::{
 
 use host::{Limits, Reuse, Server, manifest::Application, variables::Values};
 use tempfile::TempDir;
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::oneshot,
+    task::JoinHandle,
+    time::{MissedTickBehavior, interval},
+};
 
 use crate::{
     client::{Answer, get},
@@ -21,13 +26,27 @@ use crate::{
 /// How long anything may take before a test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How often a condition is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
 /// Waits until `condition` holds.
 pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let holds = found(async || condition().await.then_some(())).await;
+    assert!(holds.is_some(), "not in time: {what}");
+}
+
+/// What `probe` finds, as soon as it does; `None` if that takes too long.
+async fn found<T>(mut probe: impl AsyncFnMut() -> Option<T>) -> Option<T> {
     let start = Instant::now();
-    while !condition().await {
-        assert!(start.elapsed() < PATIENCE, "not in time: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+    let mut looks = interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while start.elapsed() < PATIENCE {
+        looks.tick().await;
+        if let Some(found) = probe().await {
+            return Some(found);
+        }
     }
+    None
 }
 
 /// A folder with a manifest for the probe, and a `config` that it may read.
@@ -166,21 +185,21 @@ impl Redis {
     }
 
     async fn answers(&mut self) -> bool {
-        let start = Instant::now();
-        while start.elapsed() < PATIENCE && self.process.try_wait().unwrap().is_none() {
-            let folder = self._folder.path().display().to_string();
-            if let Ok(mut connection) = self.connect().await
-                && let Ok(config) = ::redis::cmd("CONFIG")
-                    .arg(&["GET", "dir"])
-                    .query_async::<Vec<String>>(&mut connection)
-                    .await
-            {
-                // Another test's Redis may have got the port.
-                return config.get(1) == Some(&folder);
+        let folder = self._folder.path().display().to_string();
+        let answer = found(async || {
+            if self.process.try_wait().unwrap().is_some() {
+                return Some(false);
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        false
+            let mut connection = self.connect().await.ok()?;
+            let config: Vec<String> = ::redis::cmd("CONFIG")
+                .arg(&["GET", "dir"])
+                .query_async(&mut connection)
+                .await
+                .ok()?;
+            // Another test's Redis may have got the port.
+            Some(config.get(1) == Some(&folder))
+        });
+        answer.await.unwrap_or(false)
     }
 
     async fn connect(&self) -> ::redis::RedisResult<::redis::aio::MultiplexedConnection> {

@@ -1,12 +1,10 @@
 //! Every endpoint, every status code, every header, as the documentation has them.
 
-use std::io::Read as _;
 use std::time::Duration;
 
 use end_to_end::{
     Answer, Client, ID, PASSWORD, Redis, System, Upstream, host, incidents_in, keys, until,
 };
-use flate2::read::GzDecoder;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -315,24 +313,6 @@ async fn nothing_is_revealed_to_who_does_not_know_the_password() {
     assert_eq!(refusals.len(), 1, "refusals differ");
 }
 
-fn decoded(coding: &str, body: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::new();
-    match coding {
-        "gzip" => GzDecoder::new(body).read_to_end(&mut plain),
-        "br" => brotli::Decompressor::new(body, 1 << 16).read_to_end(&mut plain),
-        "zstd" => {
-            zstd::Decoder::with_buffer(body).and_then(|mut decoder| decoder.read_to_end(&mut plain))
-        }
-        "" => {
-            plain.extend_from_slice(body);
-            Ok(0)
-        }
-        other => panic!("unknown coding {other}"),
-    }
-    .unwrap_or_else(|error| panic!("{coding}: {error}"));
-    plain
-}
-
 #[tokio::test]
 async fn every_coding_decodes_to_the_same_and_has_a_tag_of_its_own() {
     // Several blocks in each coding, so that they are put together in the right order.
@@ -364,7 +344,7 @@ async fn every_coding_decodes_to_the_same_and_has_a_tag_of_its_own() {
                 answer.header("content-length"),
                 answer.body.len().to_string().as_str()
             );
-            assert_eq!(decoded(coding, &answer.body), plain.body, "{accepted}");
+            assert_eq!(answer.decoded(), plain.body, "{accepted}");
             if !coding.is_empty() {
                 assert!(answer.body.len() < plain.body.len(), "{coding}");
             }

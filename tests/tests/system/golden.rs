@@ -5,12 +5,18 @@ use std::time::Duration;
 use end_to_end::{Sample, System, Upstream, incidents_in, until};
 use serde_json::Value;
 
-#[tokio::test]
-async fn the_sample_gives_the_known_report() {
+/// A system whose upstream serves the sample.
+async fn sample_system() -> (Sample, System) {
     let sample = Sample::golden();
     let upstream = Upstream::start().await;
     upstream.serve_sample(&sample).await;
     let system = System::start_with(upstream, &[], &[]).await;
+    (sample, system)
+}
+
+#[tokio::test]
+async fn the_sample_gives_the_known_report() {
+    let (sample, system) = sample_system().await;
     let client = &system.host.client;
     let answer = client.get("/incidents").await;
     assert_eq!(answer.status, 200);
@@ -51,10 +57,7 @@ async fn the_sample_gives_the_known_report() {
 
 #[tokio::test]
 async fn what_says_the_same_is_not_published_again() {
-    let sample = Sample::golden();
-    let upstream = Upstream::start().await;
-    upstream.serve_sample(&sample).await;
-    let system = System::start_with(upstream, &[], &[]).await;
+    let (_, system) = sample_system().await;
     let client = &system.host.client;
     let first = client.get("/incidents").await;
     let generation = async || {

@@ -2,20 +2,17 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
-use std::io::Read as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use end_to_end::{
     Client, Gate, Process, Redis, System, Upstream, host, incidents_in, keys, refresher,
     stored_snapshot, until,
 };
-use flate2::read::GzDecoder;
 use reqwest::Method;
 use serde_json::json;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 /// Cuts that are spread evenly over the publish.
 const EVEN: u64 = 14;
@@ -167,7 +164,7 @@ async fn read_on(client: Client, stop: Arc<AtomicBool>) -> HashMap<String, u64> 
         assert_eq!(answer.status, 200, "{answer:?}");
         let etag = answer.header("etag").trim_matches('"');
         let etag = etag.strip_suffix(&format!("-{coding}")).unwrap_or(etag);
-        let body = decoded(coding, &answer.body);
+        let body = answer.decoded();
         let hash = hasher.hash_one(&body);
         let known = seen.get(etag).copied();
         let (expected, incidents) = known.unwrap_or_else(|| (hash, incidents_in(&body)));
@@ -176,27 +173,12 @@ async fn read_on(client: Client, stop: Arc<AtomicBool>) -> HashMap<String, u64> 
         assert!(version >= newest, "{version} after {newest}");
         newest = version;
         seen.insert(etag.to_owned(), (hash, incidents));
-        // Leaves the machine to the others for a while.
-        sleep(Duration::from_millis(10)).await;
     }
     let hashes: HashSet<u64> = seen.values().map(|(hash, _)| *hash).collect();
     assert_eq!(hashes.len(), seen.len(), "one report under two tags");
     seen.into_iter()
         .map(|(etag, (_, incidents))| (etag, incidents))
         .collect()
-}
-
-fn decoded(coding: &str, body: &Bytes) -> Bytes {
-    let mut plain = Vec::new();
-    match coding {
-        "gzip" => GzDecoder::new(&body[..]).read_to_end(&mut plain),
-        "br" => brotli::Decompressor::new(&body[..], 1 << 16).read_to_end(&mut plain),
-        "zstd" => zstd::Decoder::with_buffer(&body[..])
-            .and_then(|mut decoder| decoder.read_to_end(&mut plain)),
-        _ => return body.clone(),
-    }
-    .unwrap_or_else(|error| panic!("{coding}: {error}"));
-    plain.into()
 }
 
 #[tokio::test]
