@@ -393,6 +393,7 @@ fn fill(tools: &Tools, redis: &str, rows: u64) -> Result<()> {
             ("REDIS_URL", redis),
             ("SERVICE_ID", ID),
             ("SERVICE_PASSWORD", PASSWORD),
+            ("HISTORY_STORE", "none"),
         ])
         .env("RUST_LOG", "error")
         .status()

@@ -87,7 +87,7 @@ impl Keys {
         self.key("refresh-asked")
     }
 
-    /// When the service was last shut down on purpose: milliseconds of Redis's clock.
+    /// The id of the command on the stream by which the service was last shut down.
     #[must_use]
     pub fn shutdown(&self) -> String {
         self.key("shutdown")
@@ -97,6 +97,30 @@ impl Keys {
     #[must_use]
     pub fn limit(&self, scope: &str, limit: usize, client: &str) -> String {
         self.key(&format!("limit:{scope}:{limit}:{client}"))
+    }
+
+    /// How many wrong passwords `client` has sent in the window of the failure limit numbered `limit`.
+    #[must_use]
+    pub fn failures(&self, limit: usize, client: &str) -> String {
+        self.key(&format!("failures:{limit}:{client}"))
+    }
+
+    /// The heartbeats of all nodes: a hash of ids and [`Node`](crate::node::Node)s as JSON.
+    #[must_use]
+    pub fn nodes(&self) -> String {
+        self.key("nodes")
+    }
+
+    /// How often a node came into each state: a hash of the states' names and counts.
+    #[must_use]
+    pub fn node_changes(&self) -> String {
+        self.key("node-changes")
+    }
+
+    /// How the history does: [`HistoryStatus`](crate::history::HistoryStatus) as JSON.
+    #[must_use]
+    pub fn history(&self) -> String {
+        self.key("history")
     }
 
     /// Present while the credential with this keyed hash counts as verified.
@@ -125,6 +149,10 @@ mod tests {
             keys.refresh_asked(),
             keys.shutdown(),
             keys.limit("incidents", 0, "{evil}:1"),
+            keys.failures(0, "{evil}:1"),
+            keys.nodes(),
+            keys.node_changes(),
+            keys.history(),
             keys.verified("00"),
         ] {
             assert!(key.starts_with("{incidents}:"), "{key}");

@@ -6,8 +6,10 @@
 pub mod client_address;
 pub mod commands;
 pub mod credentials;
+pub mod history;
 pub mod incident;
 pub mod keys;
+pub mod node;
 pub mod rate_limit;
 pub mod record;
 pub mod scripts;

@@ -213,6 +213,9 @@ pub struct Current {
     pub published_at_ms: u64,
     /// When the contents were last confirmed with upstream, likewise.
     pub checked_at_ms: u64,
+    /// When it was taken from the history; absent once upstream has confirmed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovered_at_ms: Option<u64>,
     /// Employees in the report.
     pub employees: u64,
     /// The report's bodies.
@@ -380,6 +383,7 @@ mod tests {
             etag: "abc".to_owned(),
             published_at_ms: 1,
             checked_at_ms: 2,
+            recovered_at_ms: None,
             employees: 1,
             report: Bodies {
                 identity: Some(Body {

@@ -18,12 +18,13 @@ use crate::incident::{IdentityKind, IncidentType};
 use crate::rate_limit::RateLimit;
 
 /// Every key that the file may have, in the order of the documentation.
-pub const KEYS: [&str; 19] = [
+pub const KEYS: [&str; 24] = [
     "SERVICE_ID",
     "SERVICE_PASSWORD",
     "DEFAULT_CACHE_REFRESH",
     "DEFAULT_RATE_LIMITS",
     "INCIDENTS_API_RATE_LIMITS",
+    "WRONG_PASSWORD_LIMITS",
     "EXECUTOR_MAX_WORKERS",
     "BASE_ENDPOINT",
     "UPSTREAM_ID",
@@ -35,7 +36,11 @@ pub const KEYS: [&str; 19] = [
     "REDIS_URL",
     "REDIS_KEY_PREFIX",
     "SNAPSHOT_WAIT",
+    "HISTORY_STORE",
+    "HISTORY_MAX_DAYS",
+    "HISTORY_MAX_BYTES",
     "SHUTDOWN_ENABLED",
+    "NODES_TO_PROBE",
     "TRUSTED_PROXIES",
     "TRUSTED_PROXY_HEADER",
 ];
@@ -52,6 +57,9 @@ pub struct Settings {
     pub default_rate_limits: Vec<RateLimit>,
     /// `INCIDENTS_API_RATE_LIMITS`
     pub incidents_rate_limits: Vec<RateLimit>,
+    /// `WRONG_PASSWORD_LIMITS`: wrong passwords that a client address may send before it is locked out
+    /// until the window ends.
+    pub wrong_password_limits: Vec<RateLimit>,
     /// `EXECUTOR_MAX_WORKERS`: upstream requests at a time.
     pub max_workers: usize,
     /// `BASE_ENDPOINT`, with a path that ends in `/`; only the refresher needs it.
@@ -73,12 +81,36 @@ pub struct Settings {
     pub redis_key_prefix: String,
     /// `SNAPSHOT_WAIT`: how long a request waits for the first snapshot.
     pub snapshot_wait: Duration,
+    /// `HISTORY_STORE`: where the history of snapshots is kept; none where it is `none`.
+    pub history_store: Option<HistoryStore>,
+    /// `HISTORY_MAX_DAYS`: how long a snapshot stays in the history.
+    pub history_max_age: Duration,
+    /// `HISTORY_MAX_BYTES`: how large the history may be.
+    pub history_max_bytes: u64,
     /// `SHUTDOWN_ENABLED`: whether `/shutdown` exists.
     pub shutdown_enabled: bool,
+    /// `NODES_TO_PROBE`: the `/healthz` addresses of nodes that cannot report themselves; only the
+    /// refresher needs them.
+    #[cfg(feature = "upstream")]
+    pub nodes_to_probe: Vec<Url>,
     /// `TRUSTED_PROXIES`: the peers whose forwarding header is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// `TRUSTED_PROXY_HEADER`, in lower case.
     pub trusted_proxy_header: String,
+}
+
+/// Where the history of snapshots is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HistoryStore {
+    /// A folder, seen from where the refresher runs.
+    Folder(String),
+    /// A bucket of an S3-compatible store, and the prefix of all names in it (may be empty).
+    S3 {
+        /// The bucket.
+        bucket: String,
+        /// The prefix, without slashes at its ends.
+        prefix: String,
+    },
 }
 
 /// How the refresher identifies itself upstream.
@@ -165,6 +197,7 @@ impl Settings {
             refresh_interval: reader.seconds("DEFAULT_CACHE_REFRESH", 60, 1, 86_400),
             default_rate_limits: reader.limits("DEFAULT_RATE_LIMITS", "5 per second; 1000 per day"),
             incidents_rate_limits: reader.limits("INCIDENTS_API_RATE_LIMITS", "20 per minute"),
+            wrong_password_limits: reader.limits("WRONG_PASSWORD_LIMITS", "10 per 10 minutes"),
             max_workers: usize::try_from(reader.number("EXECUTOR_MAX_WORKERS", 10, 1, 1000))
                 .unwrap_or(usize::MAX),
             #[cfg(feature = "upstream")]
@@ -181,7 +214,14 @@ impl Settings {
             redis_url: reader.redis_url(),
             redis_key_prefix: reader.redis_key_prefix(),
             snapshot_wait: reader.seconds("SNAPSHOT_WAIT", 10, 0, 60),
+            history_store: reader.history_store(),
+            history_max_age: Duration::from_secs(86_400)
+                * u32::try_from(reader.number("HISTORY_MAX_DAYS", 30, 1, 36_500))
+                    .unwrap_or(u32::MAX),
+            history_max_bytes: reader.number("HISTORY_MAX_BYTES", 10 << 30, 1 << 20, 1 << 50),
             shutdown_enabled: reader.boolean("SHUTDOWN_ENABLED", true),
+            #[cfg(feature = "upstream")]
+            nodes_to_probe: reader.nodes_to_probe(),
             trusted_proxies: reader.trusted_proxies(),
             trusted_proxy_header: reader.trusted_proxy_header(),
         };
@@ -443,6 +483,55 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         }
     }
 
+    fn history_store(&mut self) -> Option<HistoryStore> {
+        let default = Some(HistoryStore::Folder("history".to_owned()));
+        let accepted = "a folder, `s3://bucket[/prefix]` or `none`";
+        self.text("HISTORY_STORE", default, accepted, |text| match text {
+            "" => None,
+            "none" => Some(None),
+            _ => match text.split_once("://") {
+                None => Some(Some(HistoryStore::Folder(text.to_owned()))),
+                Some(("s3", rest)) => {
+                    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+                    is_bucket(bucket).then(|| {
+                        Some(HistoryStore::S3 {
+                            bucket: bucket.to_owned(),
+                            prefix: prefix.trim_matches('/').to_owned(),
+                        })
+                    })
+                }
+                Some(_) => None,
+            },
+        })
+    }
+
+    #[cfg(feature = "upstream")]
+    fn nodes_to_probe(&mut self) -> Vec<Url> {
+        let Some(value) = self.value("NODES_TO_PROBE") else {
+            return Vec::new();
+        };
+        let address = |text: &str| {
+            let url = Url::parse(text).ok()?;
+            let plain = matches!(url.scheme(), "http" | "https")
+                && url.username().is_empty()
+                && url.password().is_none();
+            plain.then_some(url)
+        };
+        let addresses: Option<Vec<Url>> = value
+            .texts()
+            .and_then(|texts| texts.into_iter().map(address).collect());
+        addresses
+            .filter(|addresses| addresses.len() <= 256)
+            .unwrap_or_else(|| {
+                self.refuse(
+                    "NODES_TO_PROBE",
+                    value.describe(),
+                    "a list of at most 256 http:// or https:// addresses without user and password, such as http://10.0.0.7:9000/healthz",
+                );
+                Vec::new()
+            })
+    }
+
     fn redis_key_prefix(&mut self) -> String {
         self.text(
             "REDIS_KEY_PREFIX",
@@ -543,6 +632,15 @@ fn is_redis_url(text: &str) -> bool {
     let host = authority.and_then(|authority| authority.rsplit('@').next());
     host.is_some_and(|host| !host.is_empty() && !host.starts_with(':'))
         && !text.contains(|c: char| c.is_whitespace() || c.is_control())
+}
+
+/// Whether `text` may be a bucket's name
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>).
+fn is_bucket(text: &str) -> bool {
+    (3..=63).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
 fn is_name(text: &str) -> bool {

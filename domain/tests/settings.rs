@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::credentials::ExpectedPassword;
 use domain::incident::{IdentityKind, IncidentType};
-use domain::settings::{KEYS, SettingErrors, Settings};
+use domain::settings::{HistoryStore, KEYS, SettingErrors, Settings};
 
 const ACCOUNT: &str = "SERVICE_ID: 'auditor'\nSERVICE_PASSWORD: 's3cret'\n";
 
@@ -54,6 +54,14 @@ fn the_shipped_file_has_every_key_and_the_defaults() {
     assert_eq!(shipped.redis_key_prefix, defaults.redis_key_prefix);
     assert_eq!(shipped.snapshot_wait, defaults.snapshot_wait);
     assert_eq!(shipped.shutdown_enabled, defaults.shutdown_enabled);
+    assert_eq!(
+        shipped.wrong_password_limits,
+        defaults.wrong_password_limits
+    );
+    assert_eq!(shipped.history_store, defaults.history_store);
+    assert_eq!(shipped.history_max_age, defaults.history_max_age);
+    assert_eq!(shipped.history_max_bytes, defaults.history_max_bytes);
+    assert_eq!(shipped.nodes_to_probe, defaults.nodes_to_probe);
     assert_eq!(shipped.trusted_proxies, defaults.trusted_proxies);
     assert_eq!(shipped.trusted_proxy_header, defaults.trusted_proxy_header);
 }
@@ -318,4 +326,25 @@ fn all_mistakes_are_told_at_once_and_no_secret_with_them() {
     );
     let settings = with("REDIS_URL: 'redis://:canary@host'\nUPSTREAM_PASSWORD: canary\n");
     assert!(!format!("{settings:?}").contains("canary"));
+}
+
+#[test]
+fn the_history_is_in_a_folder_a_bucket_or_nowhere() {
+    let store = |text: &str| read(&format!("HISTORY_STORE: '{text}'")).map(|s| s.history_store);
+    let folder = |path: &str| Some(HistoryStore::Folder(path.to_owned()));
+    let bucket = |bucket: &str, prefix: &str| {
+        Some(HistoryStore::S3 {
+            bucket: bucket.to_owned(),
+            prefix: prefix.to_owned(),
+        })
+    };
+    assert_eq!(store("history"), Ok(folder("history")));
+    assert_eq!(store("/var/lib/a b"), Ok(folder("/var/lib/a b")));
+    assert_eq!(store("s3://bucket"), Ok(bucket("bucket", "")));
+    assert_eq!(store("s3://bucket/a/b/"), Ok(bucket("bucket", "a/b")));
+    assert_eq!(store("none"), Ok(None));
+    for wrong in ["s3://", "s3://b/x", "gs://bucket", "s3://a b/c"] {
+        let error = store(wrong).expect_err(wrong).to_string();
+        assert!(error.contains("HISTORY_STORE"), "{error}");
+    }
 }

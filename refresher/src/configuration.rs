@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 use domain::credentials::{ExpectedPassword, Secret};
-use domain::settings::{SettingError, SettingErrors, Settings, UpstreamAccount};
+use domain::settings::{HistoryStore, SettingError, SettingErrors, Settings, UpstreamAccount};
 use thiserror::Error;
 use url::Url;
 
@@ -135,6 +135,10 @@ pub fn describe(settings: &Settings) -> String {
         "INCIDENTS_API_RATE_LIMITS",
         &list(settings.incidents_rate_limits.iter()),
     );
+    line(
+        "WRONG_PASSWORD_LIMITS",
+        &list(settings.wrong_password_limits.iter()),
+    );
     line("EXECUTOR_MAX_WORKERS", &settings.max_workers);
     if let Some(base) = &settings.base_endpoint {
         line("BASE_ENDPOINT", &quoted(base.as_str()));
@@ -161,13 +165,29 @@ pub fn describe(settings: &Settings) -> String {
     line("REDIS_URL", &quoted(&hidden(&settings.redis_url)));
     line("REDIS_KEY_PREFIX", &quoted(&settings.redis_key_prefix));
     line("SNAPSHOT_WAIT", &settings.snapshot_wait.as_secs_f64());
+    line("HISTORY_STORE", &quoted(&history_store(settings)));
+    line(
+        "HISTORY_MAX_DAYS",
+        &(settings.history_max_age.as_secs() / 86_400),
+    );
+    line("HISTORY_MAX_BYTES", &settings.history_max_bytes);
     line("SHUTDOWN_ENABLED", &settings.shutdown_enabled);
+    line("NODES_TO_PROBE", &list(settings.nodes_to_probe.iter()));
     line("TRUSTED_PROXIES", &list(settings.trusted_proxies.iter()));
     line(
         "TRUSTED_PROXY_HEADER",
         &quoted(&settings.trusted_proxy_header),
     );
     text
+}
+
+fn history_store(settings: &Settings) -> String {
+    match &settings.history_store {
+        None => "none".to_owned(),
+        Some(HistoryStore::Folder(folder)) => folder.clone(),
+        Some(HistoryStore::S3 { bucket, prefix }) if prefix.is_empty() => format!("s3://{bucket}"),
+        Some(HistoryStore::S3 { bucket, prefix }) => format!("s3://{bucket}/{prefix}"),
+    }
 }
 
 /// A text in YAML's single quotes.
@@ -193,7 +213,8 @@ mod tests {
         let settings = settings(
             "SERVICE_ID: 'o''neil'\nSERVICE_PASSWORD: 'topsecret'\n\
              REDIS_URL: 'redis://me:topsecret@h:1/2'\nUPSTREAM_PASSWORD: 'topsecret'\n\
-             BASE_ENDPOINT: 'http://u/x'\nTRUSTED_PROXIES: [10.0.0.0/8]\nAPI_TIMEOUT: 2.5\n",
+             BASE_ENDPOINT: 'http://u/x'\nTRUSTED_PROXIES: [10.0.0.0/8]\nAPI_TIMEOUT: 2.5\n\
+             HISTORY_STORE: s3://bucket/a/b/\nNODES_TO_PROBE: 'http://h:9000/healthz'\n",
         );
         let shown = describe(&settings);
         assert!(!shown.contains("topsecret"), "{shown}");

@@ -326,6 +326,7 @@ impl Refresher {
             etag: grouped.hash.to_hex()[..ETAG_DIGITS].to_owned(),
             published_at_ms: cycle.clock.now_ms(),
             checked_at_ms: 0,
+            recovered_at_ms: None,
             employees: 0,
             report: Bodies::default(),
             unattributed: Bodies::default(),
@@ -371,6 +372,7 @@ impl Refresher {
         }
         if cycle.any_good {
             record.checked_at_ms = cycle.clock.now_ms();
+            record.recovered_at_ms = None;
         }
         record
     }

@@ -43,8 +43,8 @@ pub struct System {
     pub redis: Redis,
 }
 
-/// A refresher's command, say for `["run"]`, that refreshes once a second; `settings` override what
-/// it would be told.
+/// A refresher's command, say for `["run"]`, that refreshes once a second and keeps no history;
+/// `settings` override what it would be told.
 #[must_use]
 pub fn refresher(
     arguments: &[&str],
@@ -66,6 +66,7 @@ pub fn refresher(
         .env("REDIS_URL", redis.url())
         .env("DEFAULT_CACHE_REFRESH", "1")
         .env("API_RETRIES", "0")
+        .env("HISTORY_STORE", "none")
         .envs(settings.iter().copied());
     command
 }

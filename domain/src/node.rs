@@ -1,0 +1,187 @@
+//! The processes of the service as they report themselves: a heartbeat each, from which anybody can
+//! tell who is well, who hangs and who is gone.
+//!
+//! All times are milliseconds of Redis's clock, so that no two machines' clocks are compared.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// How often a node reports itself, in milliseconds.
+pub const BEAT_EVERY_MS: u64 = 1_000;
+
+/// A node that has not reported itself for so long is offline, in milliseconds.
+pub const OFFLINE_AFTER_MS: u64 = 4_000;
+
+/// A node that is offline is listed for so long, in milliseconds.
+pub const OFFLINE_KEPT_MS: u64 = 3_600_000;
+
+/// What a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A refresher: it leads or stands by.
+    Refresher,
+    /// A host that runs the component.
+    Host,
+    /// Something that cannot report itself (Spin, say), whose `/healthz` the leader asks.
+    Probed,
+}
+
+impl Kind {
+    /// The word in records and in `/status`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Refresher => "refresher",
+            Self::Host => "host",
+            Self::Probed => "probed",
+        }
+    }
+}
+
+/// How a node does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It reports itself and gets on with its work.
+    Healthy,
+    /// It reports itself, but its work does not get on.
+    Hanging,
+    /// It does not report itself any more.
+    Offline,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [Self; 3] = [Self::Healthy, Self::Hanging, Self::Offline];
+
+    /// The word in records and in `/status`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Hanging => "hanging",
+            Self::Offline => "offline",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One heartbeat: what a node says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Tells a person where to look; no two nodes have the same.
+    pub id: String,
+    /// What it is.
+    pub kind: Kind,
+    /// The release that it runs; empty where that is not known.
+    #[serde(default)]
+    pub release: String,
+    /// When it was started (a probed one: first asked).
+    pub since_ms: u64,
+    /// When it reported itself last (a probed one: was asked last).
+    pub beat_ms: u64,
+    /// When its work got on last (a probed one: when it answered well last).
+    pub progress_ms: u64,
+    /// Without progress for longer than this, it hangs.
+    pub stall_ms: u64,
+    /// What it did last, for a person. Never holds a secret or an address.
+    pub last: String,
+    /// Whether it is the leading refresher.
+    #[serde(default)]
+    pub leads: bool,
+    /// Of a probed node alone: how it was found to do. It cannot report itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probed: Option<State>,
+}
+
+impl Node {
+    /// Reads a heartbeat; `None` for what is none.
+    #[must_use]
+    pub fn parse(json: &[u8]) -> Option<Self> {
+        serde_json::from_slice(json).ok()
+    }
+
+    /// The heartbeat as it is stored.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        // A struct of texts and numbers always serialises.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// How it does at `now_ms`. A beat from the future counts as one of now: the clock was set back.
+    #[must_use]
+    pub fn state(&self, now_ms: u64) -> State {
+        if let Some(probed) = self.probed {
+            return probed;
+        }
+        if now_ms.saturating_sub(self.beat_ms) > OFFLINE_AFTER_MS {
+            State::Offline
+        } else if now_ms.saturating_sub(self.progress_ms) > self.stall_ms {
+            State::Hanging
+        } else {
+            State::Healthy
+        }
+    }
+
+    /// Whether it has been offline for so long that it is listed no more.
+    #[must_use]
+    pub fn is_forgotten(&self, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.beat_ms) > OFFLINE_KEPT_MS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node() -> Node {
+        Node {
+            id: "a:1".to_owned(),
+            kind: Kind::Host,
+            release: "0.1.0".to_owned(),
+            since_ms: 1_000,
+            beat_ms: 100_000,
+            progress_ms: 95_000,
+            stall_ms: 10_000,
+            last: "answered".to_owned(),
+            leads: false,
+            probed: None,
+        }
+    }
+
+    #[test]
+    fn a_node_is_known_by_its_beats_and_its_progress() {
+        let node = node();
+        assert_eq!(node.state(100_000), State::Healthy);
+        assert_eq!(node.state(104_000), State::Healthy);
+        assert_eq!(node.state(104_001), State::Offline);
+        // The clock was set back.
+        assert_eq!(node.state(50_000), State::Healthy);
+        let stuck = Node {
+            progress_ms: 89_000,
+            ..node.clone()
+        };
+        assert_eq!(stuck.state(100_000), State::Hanging);
+        assert!(!node.is_forgotten(100_000 + OFFLINE_KEPT_MS));
+        assert!(node.is_forgotten(100_001 + OFFLINE_KEPT_MS));
+        let probed = Node {
+            probed: Some(State::Hanging),
+            ..node
+        };
+        assert_eq!(probed.state(1_000_000), State::Hanging);
+    }
+
+    #[test]
+    fn a_heartbeat_is_read_as_it_was_written() {
+        let node = node();
+        assert_eq!(Node::parse(node.to_json().as_bytes()), Some(node));
+        assert_eq!(Node::parse(b"nonsense"), None);
+    }
+}
