@@ -1,5 +1,7 @@
 //! What the component may ask of the refreshers, as it travels on the commands stream.
 
+use std::fmt;
+
 use thiserror::Error;
 
 /// A command lives this long on the stream, in milliseconds; an older one is not carried out.
@@ -24,6 +26,35 @@ pub enum Command {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("not a command: {0}")]
 pub struct CommandError(String);
+
+/// The id of an entry of a stream. Redis lets them only grow within a stream, whatever its clock does
+/// (<https://redis.io/docs/latest/develop/data-types/streams/#entry-ids>), so that positions can be
+/// compared where times could not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EntryId {
+    /// When it was written: milliseconds of Redis's clock.
+    pub ms: u64,
+    /// Its place among those of the same millisecond.
+    pub sequence: u64,
+}
+
+impl EntryId {
+    /// Reads an id as Redis writes it; `None` for what is none.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (ms, sequence) = text.split_once('-')?;
+        Some(Self {
+            ms: ms.parse().ok()?,
+            sequence: sequence.parse().ok()?,
+        })
+    }
+}
+
+impl fmt::Display for EntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.ms, self.sequence)
+    }
+}
 
 impl Command {
     /// The word for the field [`FIELD`].
@@ -63,6 +94,14 @@ mod tests {
 
     fn read(fields: &[(&str, &str)]) -> Result<Command, CommandError> {
         Command::from_fields(fields.iter().copied())
+    }
+
+    #[test]
+    fn ids_are_ordered_by_place() {
+        let id = |text: &str| EntryId::parse(text);
+        assert!(id("9-0") < id("10-0") && id("10-0") < id("10-2") && id("10-2") < id("10-10"));
+        assert_eq!(id("10-2").map(|id| id.to_string()).as_deref(), Some("10-2"));
+        assert_eq!((id("x-1"), id("1"), id("")), (None, None, None));
     }
 
     #[test]

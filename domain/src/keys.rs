@@ -111,6 +111,12 @@ impl Keys {
         self.key("nodes")
     }
 
+    /// The state in which the leader last saw each node: a hash of ids and states' names.
+    #[must_use]
+    pub fn node_states(&self) -> String {
+        self.key("node-states")
+    }
+
     /// How often a node came into each state: a hash of the states' names and counts.
     #[must_use]
     pub fn node_changes(&self) -> String {
@@ -151,6 +157,7 @@ mod tests {
             keys.limit("incidents", 0, "{evil}:1"),
             keys.failures(0, "{evil}:1"),
             keys.nodes(),
+            keys.node_states(),
             keys.node_changes(),
             keys.history(),
             keys.verified("00"),

@@ -65,6 +65,12 @@ impl State {
             Self::Offline => "offline",
         }
     }
+
+    /// The state that `word` names.
+    #[must_use]
+    pub fn from_name(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == word)
+    }
 }
 
 impl fmt::Display for State {

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::commands::{Command, EXPIRY_MS, GROUP};
+use domain::commands::{Command, EXPIRY_MS, EntryId, GROUP};
 use redis::streams::{StreamId, StreamReadReply};
 use redis::{FromRedisValue as _, Value};
 use tokio::sync::mpsc;
@@ -144,10 +144,10 @@ impl Commands {
         entry: StreamId,
         requests: &mpsc::Sender<RefreshRequest>,
     ) -> Result<(), StoreError> {
-        let Some(sent_ms) = sent_ms(&entry.id) else {
+        let Some(id) = EntryId::parse(&entry.id) else {
             return acknowledge(&self.store, &entry.id).await;
         };
-        if self.store.now_ms().await?.saturating_sub(sent_ms) > EXPIRY_MS {
+        if self.store.now_ms().await?.saturating_sub(id.ms) > EXPIRY_MS {
             tracing::info!(id = entry.id, "a command has expired: not carried out");
             return acknowledge(&self.store, &entry.id).await;
         }
@@ -155,7 +155,7 @@ impl Commands {
             Ok(Command::Refresh) => {
                 let request = RefreshRequest {
                     id: entry.id.clone(),
-                    sent_ms,
+                    sent_ms: id.ms,
                 };
                 // Where the queue is full, the entry stays pending and comes again.
                 if requests.try_send(request).is_ok() {
@@ -166,7 +166,7 @@ impl Commands {
             Ok(Command::Shutdown) => {
                 if self.may_shut_down {
                     tracing::info!("a client shuts the service down");
-                    self.store.shut_down(sent_ms).await?;
+                    self.store.shut_down(id).await?;
                 } else {
                     tracing::warn!("a shutdown command is ignored: SHUTDOWN_ENABLED is false");
                 }
@@ -215,11 +215,6 @@ async fn acknowledge(store: &Store, id: &str) -> Result<(), StoreError> {
     store.control().query(&acknowledge).await
 }
 
-/// When an entry was written: its id begins with Redis's milliseconds.
-fn sent_ms(id: &str) -> Option<u64> {
-    id.split_once('-')?.0.parse().ok()
-}
-
 /// The entry as a command, or why it is none.
 fn parse(entry: &StreamId) -> Result<Command, String> {
     let fields: Vec<(&str, String)> = entry
@@ -244,17 +239,5 @@ fn text(value: &Value) -> String {
     match value {
         Value::BulkString(bytes) => String::from_utf8_lossy(bytes).into_owned(),
         other => String::from_redis_value_ref(other).unwrap_or_default(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_id_tells_when() {
-        assert_eq!(sent_ms("1700000000123-0"), Some(1_700_000_000_123));
-        assert_eq!(sent_ms("x"), None);
-        assert_eq!(sent_ms(""), None);
     }
 }

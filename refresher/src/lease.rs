@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::store::{Store, StoreError};
@@ -16,8 +16,11 @@ use crate::store::{Store, StoreError};
 /// How long the lease runs unless it is renewed.
 pub const TERM: Duration = Duration::from_secs(4);
 
-/// How often it is renewed, or tried for.
+/// How often it is renewed, and tried for while Redis cannot be asked.
 const EVERY: Duration = Duration::from_secs(1);
+
+/// How often it is tried for while another has it: whoever gives it up is followed at once.
+const TRY_EVERY: Duration = Duration::from_millis(250);
 
 /// How long giving it up may take at the end.
 const RELEASE: Duration = Duration::from_millis(700);
@@ -74,6 +77,12 @@ impl Lease {
         }
     }
 
+    /// Who this process is.
+    #[must_use]
+    pub fn holder(&self) -> &str {
+        &self.holder
+    }
+
     /// Waits until this process leads.
     pub async fn gained(&mut self) -> Leadership {
         loop {
@@ -92,19 +101,6 @@ impl Lease {
         while *self.state.borrow_and_update() == State::Ours(leadership.token) {
             self.changed().await;
         }
-    }
-
-    /// Waits for a first answer from Redis: whether this process leads.
-    pub async fn tried(&mut self) -> Option<Leadership> {
-        loop {
-            match *self.state.borrow_and_update() {
-                State::Unknown => {}
-                State::Other => return None,
-                State::Ours(_) => break,
-            }
-            self.changed().await;
-        }
-        Some(self.gained().await)
     }
 
     async fn changed(&mut self) {
@@ -146,12 +142,10 @@ struct Keeper {
 
 impl Keeper {
     async fn keep(mut self, stop: CancellationToken) {
-        let mut ticks = interval(EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop
             .run_until_cancelled(async {
-                ticks.tick().await;
                 self.renew().await;
+                sleep(self.pause()).await;
             })
             .await
             .is_some()
@@ -163,6 +157,13 @@ impl Keeper {
                 Ok(Err(error)) => tracing::warn!(%error, "cannot give the lease up; it runs out"),
                 Err(_) => tracing::warn!("cannot give the lease up in time; it runs out"),
             }
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        match *self.told.borrow() {
+            State::Other => TRY_EVERY,
+            State::Ours(_) | State::Unknown => EVERY,
         }
     }
 

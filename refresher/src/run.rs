@@ -10,16 +10,21 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use domain::settings::Settings;
 use refresher::configuration::{self, hidden};
 use refresher::fetch::Upstream;
+use refresher::heartbeat::{Activity, Heartbeat};
 use refresher::lease::{self, Lease};
 use refresher::refresh::{Outcome, Refresher};
 use refresher::schedule::Schedule;
 use refresher::server::{self, Server};
 use refresher::shutdown;
 use refresher::store::Store;
+use refresher::watch::Watch;
 use tokio::time::timeout;
 
 /// How long `once` waits for the lease: until that of one that was killed has run out.
 const PATIENCE: Duration = lease::TERM.saturating_add(Duration::from_secs(2));
+
+/// How much later than two refreshes a leader is taken for hanging.
+const STALL_GRACE: Duration = Duration::from_secs(10);
 
 /// `refresher run`
 pub(crate) fn run(path: &Path, server: Option<&str>) -> Result<()> {
@@ -30,7 +35,12 @@ pub(crate) fn run(path: &Path, server: Option<&str>) -> Result<()> {
         let stop = shutdown::on_signal().context("cannot catch signals")?;
         let mut server = words.as_deref().map(Server::start).transpose()?;
         let mut lease = Lease::seek(Arc::clone(&store));
-        let mut schedule = Schedule::new(refresher, Arc::clone(&store), &settings);
+        let activity = Activity::new();
+        let heartbeat = heartbeat(&store, &lease, &activity, &settings);
+        let watch = Watch::new(Arc::clone(&store), &settings.nodes_to_probe).context(
+            "cannot prepare for HTTPS: check the system's certificates (ca-certificates)",
+        )?;
+        let mut schedule = Schedule::new(refresher, Arc::clone(&store), watch, activity, &settings);
         let result = tokio::select! {
             () = stop.cancelled() => Ok(()),
             () = commanded(&store, &settings) => Ok(()),
@@ -45,9 +55,20 @@ pub(crate) fn run(path: &Path, server: Option<&str>) -> Result<()> {
                 server.end().await;
             }
         };
-        tokio::join!(lease.release(), server_ended);
+        tokio::join!(lease.release(), heartbeat.end(), server_ended);
         result
     })
+}
+
+/// Begins to report this process. A leader hangs that has missed two refreshes, and some seconds more.
+fn heartbeat(
+    store: &Arc<Store>,
+    lease: &Lease,
+    activity: &Activity,
+    settings: &Settings,
+) -> Heartbeat {
+    let stall = 2 * settings.refresh_interval + STALL_GRACE;
+    Heartbeat::start(Arc::clone(store), lease.holder(), activity.clone(), stall)
 }
 
 /// `refresher once`
@@ -57,20 +78,28 @@ pub(crate) fn once(path: &Path) -> Result<()> {
     block_on(async {
         let stop = shutdown::on_signal().context("cannot catch signals")?;
         let mut lease = Lease::seek(Arc::clone(&store));
+        let activity = Activity::new();
+        let heartbeat = heartbeat(&store, &lease, &activity, &settings);
         let result = tokio::select! {
             () = stop.cancelled() => Err(anyhow!("told to end before the refresh was done")),
-            result = refresh_once(&store, &mut refresher, &mut lease) => result,
+            result = refresh_once(&store, &mut refresher, &mut lease, &activity) => result,
         };
-        lease.release().await;
+        tokio::join!(lease.release(), heartbeat.end());
         result
     })
 }
 
-async fn refresh_once(store: &Store, refresher: &mut Refresher, lease: &mut Lease) -> Result<()> {
+async fn refresh_once(
+    store: &Store,
+    refresher: &mut Refresher,
+    lease: &mut Lease,
+    activity: &Activity,
+) -> Result<()> {
     let Ok(leadership) = timeout(PATIENCE, lease.gained()).await else {
         let holder = store.holder().await?;
         bail!("another refresher leads ({holder}), so this one has nothing to do");
     };
+    activity.leads(true);
     let refresh = async {
         refresher.take_over().await?;
         refresher.refresh(&leadership).await

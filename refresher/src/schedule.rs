@@ -10,9 +10,11 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::commands::{Commands, RefreshRequest, done};
+use crate::heartbeat::Activity;
 use crate::lease::{Leadership, Lease};
-use crate::refresh::{RefreshError, Refresher};
+use crate::refresh::{Outcome, RefreshError, Refresher};
 use crate::store::Store;
+use crate::watch::Watch;
 
 /// The first and the longest wait before a refresh is tried again that Redis did not let happen, or
 /// without which there is nothing to serve.
@@ -28,6 +30,10 @@ pub struct Schedule {
     pub refresher: Refresher,
     /// Where commands come from.
     pub store: Arc<Store>,
+    /// What looks after the other nodes meanwhile.
+    pub watch: Watch,
+    /// Where it tells what it does.
+    pub activity: Activity,
     /// From the start of one refresh to that of the next.
     pub interval: Duration,
     /// Whether a command may end the service.
@@ -37,10 +43,18 @@ pub struct Schedule {
 impl Schedule {
     /// The schedule that `settings` ask for.
     #[must_use]
-    pub fn new(refresher: Refresher, store: Arc<Store>, settings: &Settings) -> Self {
+    pub fn new(
+        refresher: Refresher,
+        store: Arc<Store>,
+        watch: Watch,
+        activity: Activity,
+        settings: &Settings,
+    ) -> Self {
         Self {
             refresher,
             store,
+            watch,
+            activity,
             interval: settings.refresh_interval,
             may_shut_down: settings.shutdown_enabled,
         }
@@ -54,10 +68,12 @@ impl Schedule {
     pub async fn run(&mut self, lease: &mut Lease) -> Result<Infallible, RefreshError> {
         loop {
             let leadership = lease.gained().await;
+            self.activity.leads(true);
             tokio::select! {
                 result = self.lead(&leadership) => return result,
                 () = lease.lost(&leadership) => {
                     tracing::warn!("abandons what it was doing: the lease is lost");
+                    self.activity.leads(false);
                 }
             }
         }
@@ -66,12 +82,37 @@ impl Schedule {
     async fn lead(&mut self, leadership: &Leadership) -> Result<Infallible, RefreshError> {
         let (sender, requests) = mpsc::channel(QUEUE);
         let commands = Commands::new(Arc::clone(&self.store), self.may_shut_down);
+        let Self {
+            refresher,
+            store,
+            interval,
+            watch,
+            activity,
+            ..
+        } = self;
+        let mut work = Work {
+            refresher,
+            store,
+            interval: *interval,
+            activity,
+        };
         tokio::select! {
             () = commands.take(sender) => unreachable!("it never ends"),
-            result = self.refresh_on_time(leadership, requests) => result,
+            () = watch.run() => unreachable!("it never ends"),
+            result = work.refresh_on_time(leadership, requests) => result,
         }
     }
+}
 
+/// What the leader is there for, beside which it takes commands and watches the nodes.
+struct Work<'a> {
+    refresher: &'a mut Refresher,
+    store: &'a Store,
+    interval: Duration,
+    activity: &'a Activity,
+}
+
+impl Work<'_> {
     async fn refresh_on_time(
         &mut self,
         leadership: &Leadership,
@@ -93,7 +134,9 @@ impl Schedule {
                 .as_ref()
                 .is_none_or(|request| self.is_needed(request))
             {
+                self.activity.begins("refreshes");
                 let result = self.refresher.refresh(leadership).await;
+                self.activity.did(self.told(&result));
                 let is_urgent = match &result {
                     Ok(_) => false,
                     Err(error) => error.is_of_store() || self.refresher.current().is_none(),
@@ -107,7 +150,7 @@ impl Schedule {
                 }
             }
             if let Some(request) = request
-                && let Err(error) = done(&self.store, &request).await
+                && let Err(error) = done(self.store, &request).await
             {
                 tracing::warn!(%error, "cannot note that a command is done: it may be done again");
             }
@@ -125,6 +168,18 @@ impl Schedule {
             }
             sleep(wait).await;
             wait = (2 * wait).min(longest);
+        }
+    }
+
+    /// What came of a refresh, in words that anybody may read who may read the report.
+    fn told(&self, result: &Result<Outcome, RefreshError>) -> String {
+        let current = self.refresher.current();
+        let generation = current.map_or(0, |current| current.generation);
+        match result {
+            Ok(Outcome::Published) => format!("published generation {generation}"),
+            Ok(Outcome::Unchanged) => format!("found generation {generation} unchanged"),
+            Err(error) if error.is_of_store() => "could not publish".to_owned(),
+            Err(_) => format!("got nothing new; generation {generation} stays"),
         }
     }
 

@@ -4,8 +4,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::commands::EntryId;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::store::Store;
@@ -33,28 +34,23 @@ pub fn on_signal() -> io::Result<CancellationToken> {
     Ok(stop)
 }
 
-/// Waits until the service is shut down by command; what was asked before this call does not count.
-/// While Redis cannot be asked, nothing is known, and it waits.
+/// Waits until the service is shut down by a command that was sent after this call. While Redis
+/// cannot be asked, nothing is known, and it waits.
+///
+/// Places on the stream of commands are compared, not times: so nobody ends for an earlier command
+/// because a clock was set back.
 pub async fn commanded(store: Arc<Store>) {
-    let called = Instant::now();
-    let mut since = None;
+    let mut since: Option<EntryId> = None;
     loop {
-        if since.is_none() {
-            // Redis's time of the call, even if Redis answers only now.
-            let passed = |now: u64| now.saturating_sub(millis(called.elapsed()));
-            since = store.now_ms().await.ok().map(passed);
-        }
-        if let Some(since) = since
-            && let Ok(Some(at)) = store.shut_down_ms().await
-            && at > since
-        {
-            tracing::info!("the service has been shut down by command: stopping");
-            return;
+        if let Ok((newest, shut_down)) = store.commands_seen().await {
+            // Where Redis was emptied, the stream has begun anew.
+            let begun = since.map_or(newest, |since| since.min(newest));
+            since = Some(begun);
+            if shut_down.is_some_and(|command| command > begun) {
+                tracing::info!("the service has been shut down by command: stopping");
+                return;
+            }
         }
         sleep(LOOK_EVERY).await;
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

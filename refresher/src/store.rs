@@ -1,15 +1,19 @@
 //! The one place that talks to Redis: connections that mend themselves, and a method for each step
 //! of the protocol.
 
+use std::collections::HashMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
+use domain::commands::EntryId;
 use domain::credentials::Secret;
 use domain::keys::Keys;
+use domain::node::{Node, State};
 use domain::record::{BLOCK_BYTES, Payload};
 use domain::scripts;
 use redis::aio::MultiplexedConnection;
+use redis::streams::StreamRangeReply;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError,
     RedisResult, Script,
@@ -248,22 +252,92 @@ impl Store {
         Ok(found.unwrap_or_default())
     }
 
-    /// When the service was last shut down on purpose, by Redis's clock.
+    /// The newest entry of the stream of commands (the smallest id where there is none), and the
+    /// command by which the service was last shut down.
     ///
     /// # Errors
     /// When Redis cannot be asked.
-    pub async fn shut_down_ms(&self) -> Result<Option<u64>, StoreError> {
-        self.control.query(&Cmd::get(self.keys.shutdown())).await
+    pub async fn commands_seen(&self) -> Result<(EntryId, Option<EntryId>), StoreError> {
+        let mut both = Pipeline::with_capacity(2);
+        both.cmd("XREVRANGE")
+            .arg(self.keys.commands())
+            .arg("+")
+            .arg("-")
+            .arg("COUNT")
+            .arg(1);
+        both.get(self.keys.shutdown());
+        let (newest, shut_down): (StreamRangeReply, Option<String>) =
+            self.control.pipeline(&both).await?;
+        let newest = newest.ids.first();
+        let newest = newest.and_then(|entry| EntryId::parse(&entry.id));
+        let shut_down = shut_down.and_then(|id| EntryId::parse(&id));
+        Ok((newest.unwrap_or_default(), shut_down))
     }
 
-    /// Lets every process of the service that was started before `at_ms` end.
+    /// Lets every process of the service end that was started before `command` was sent.
     ///
     /// # Errors
     /// When Redis cannot be told.
-    pub async fn shut_down(&self, at_ms: u64) -> Result<(), StoreError> {
+    pub async fn shut_down(&self, command: EntryId) -> Result<(), StoreError> {
         self.control
-            .query(&Cmd::set(self.keys.shutdown(), at_ms))
+            .query(&Cmd::set(self.keys.shutdown(), command.to_string()))
             .await
+    }
+
+    /// Writes a node's heartbeat.
+    ///
+    /// # Errors
+    /// When Redis cannot be told.
+    pub async fn beat(&self, node: &Node) -> Result<(), StoreError> {
+        let beat = Cmd::hset(self.keys.nodes(), &node.id, node.to_json());
+        self.control.query(&beat).await
+    }
+
+    /// Takes nodes off the list, in all that is kept of them.
+    ///
+    /// # Errors
+    /// When Redis cannot be told.
+    pub async fn forget_nodes(&self, ids: &[String]) -> Result<(), StoreError> {
+        let mut both = Pipeline::with_capacity(2);
+        both.hdel(self.keys.nodes(), ids).ignore();
+        both.hdel(self.keys.node_states(), ids).ignore();
+        self.control.pipeline(&both).await
+    }
+
+    /// The heartbeats of all nodes by their ids, and the states in which a leader last saw them. What
+    /// is no heartbeat is left out.
+    ///
+    /// # Errors
+    /// When Redis cannot be asked.
+    pub async fn nodes(
+        &self,
+    ) -> Result<(HashMap<String, Node>, HashMap<String, State>), StoreError> {
+        let mut both = Pipeline::with_capacity(2);
+        both.hgetall(self.keys.nodes());
+        both.hgetall(self.keys.node_states());
+        let (nodes, states): (HashMap<String, Vec<u8>>, HashMap<String, String>) =
+            self.control.pipeline(&both).await?;
+        let nodes = nodes
+            .into_iter()
+            .filter_map(|(id, json)| Some((id, Node::parse(&json)?)));
+        let states = states
+            .into_iter()
+            .filter_map(|(id, name)| Some((id, State::from_name(&name)?)));
+        Ok((nodes.collect(), states.collect()))
+    }
+
+    /// Keeps the states into which nodes have come, and counts them.
+    ///
+    /// # Errors
+    /// When Redis cannot be told.
+    pub async fn note_states(&self, changes: &[(String, State)]) -> Result<(), StoreError> {
+        let mut all = Pipeline::with_capacity(2 * changes.len());
+        for (id, state) in changes {
+            let name = state.name();
+            all.hset(self.keys.node_states(), id, name).ignore();
+            all.hincr(self.keys.node_changes(), name, 1).ignore();
+        }
+        self.control.pipeline(&all).await
     }
 
     /// Takes or renews the lease for `term`. The token, and whether it is the holder's.
