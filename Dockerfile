@@ -11,7 +11,7 @@ WORKDIR /source
 COPY . .
 RUN cargo build --release --locked --package refresher --package host --package demo-upstream \
  && cargo build --locked --package api-component --target wasm32-wasip2 --profile component \
- && mkdir -p /app/target/wasm32-wasip2/component \
+ && mkdir -p /app/target/wasm32-wasip2/component /app/history \
  && cp target/release/refresher target/release/host target/release/demo-upstream /app/ \
  && cp target/wasm32-wasip2/component/api_component.wasm /app/target/wasm32-wasip2/component/
 
@@ -35,6 +35,8 @@ CMD ["--listen", "0.0.0.0:9100"]
 FROM base AS refresher
 COPY --from=build /app/refresher /usr/local/bin/
 COPY config config
+# A volume that is mounted here takes over whose it is.
+COPY --from=build --chown=65534:65534 /app/history history
 ENTRYPOINT ["refresher"]
 CMD ["run"]
 

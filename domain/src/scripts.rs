@@ -27,9 +27,10 @@ pub const FIND_EMPLOYEE: &str = include_str!("scripts/find_employee.lua");
 
 /// Takes, renews or gives up the lease of the leading refresher.
 ///
-/// `KEYS`: lease. `ARGV`: `take` or `release`, the holder, how long in milliseconds. `take`
-/// returns `[token, 1]` to the holder, `[token of the other, 0]` while another one's lease runs;
-/// `release` returns 1 if it was the holder's. A new holder gets a token greater than all before.
+/// `KEYS`: lease. `ARGV`: `take` or `release`, the holder, how long in milliseconds, the last token
+/// that the caller knows of (0 for none). `take` returns `[token, 1]` to the holder, `[token of the
+/// other, 0]` while another one's lease runs; `release` returns 1 if it was the holder's. A new holder
+/// gets a token greater than all before, and than the one given.
 pub const LEASE: &str = include_str!("scripts/lease.lua");
 
 /// Draws the next generation: greater than all before, and than the one given.

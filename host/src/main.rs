@@ -112,6 +112,9 @@ fn main() -> ExitCode {
                 .with_default_directive(tracing::Level::WARN.into())
                 .from_env_lossy(),
         )
+        // What cannot be written, to a disk that is full, must not end the program: that it says so
+        // would be written to the same place, and fail.
+        .log_internal_errors(false)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .init();

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use chrono::DateTime;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use url::Url;
 
@@ -28,6 +29,9 @@ Examples:
     refresher run --server 'spin up --listen 127.0.0.1:9000'
   One refresh, from cron:
     refresher once && echo fresh
+  What was served at half past ten, and what there is to choose from:
+    refresher replay --at 2026-11-25T10:30:00Z --out report.json
+    refresher history --from 2026-11-25T10:00:00Z
   A hash to put in place of SERVICE_PASSWORD:
     printf %s 'my password' | refresher hash-password
 
@@ -75,6 +79,47 @@ pub(crate) enum Task {
         #[command(flatten)]
         config: Config,
     },
+    /// Rebuild the report of a moment in the past from the history, byte for byte
+    ///
+    /// The report is that of the last refresh at or before the moment. What it is made of is checked,
+    /// and so is the result: where something is missing or damaged, nothing is written and the code
+    /// is 1. Needs neither Redis nor upstream.
+    Replay {
+        /// When: 2026-11-25T10:30:00Z, with any offset, or seconds since the Unix epoch
+        #[arg(long, value_name = "TIME", value_parser = moment)]
+        at: u64,
+        /// Which document
+        #[arg(long, value_enum, default_value_t = Part::Report)]
+        document: Part,
+        /// Write it into this file, whole or not at all; without, to standard output
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        config: Config,
+    },
+    /// List the refreshes that the history has, the newest last
+    ///
+    /// Needs neither Redis nor upstream. With --verify, everything that they are made of is read and
+    /// checked; the code is 1 if anything is missing or damaged.
+    History {
+        /// Only those at or after this moment, in the notation of `replay --at`
+        #[arg(long, value_name = "TIME", value_parser = moment)]
+        from: Option<u64>,
+        /// Only those at or before this moment
+        #[arg(long, value_name = "TIME", value_parser = moment)]
+        to: Option<u64>,
+        /// Only so many, the newest of them
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        limit: usize,
+        /// How they are told
+        #[arg(long, value_enum, default_value_t = ListFormat::Text, value_name = "FORMAT")]
+        format: ListFormat,
+        /// Read and check all that they are made of
+        #[arg(long)]
+        verify: bool,
+        #[command(flatten)]
+        config: Config,
+    },
     /// Make the argon2id hash of a password, for SERVICE_PASSWORD
     ///
     /// The password is asked for on the terminal, or read from standard input.
@@ -110,10 +155,54 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// A document of a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// The report, as GET /incidents has it
+    Report,
+    /// The rows that no employee was found for
+    Unattributed,
+    /// The rows that could not be used
+    Rejected,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ListFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// Reads a moment; milliseconds since the Unix epoch.
+fn moment(text: &str) -> Result<u64, String> {
+    let ms = match text.parse::<f64>() {
+        Ok(seconds) if seconds.is_finite() => Some((seconds * 1000.0).floor() as i64),
+        Ok(_) => None,
+        Err(_) => DateTime::parse_from_rfc3339(text)
+            .ok()
+            .map(|time| time.timestamp_millis()),
+    };
+    ms.and_then(|ms| u64::try_from(ms).ok()).ok_or_else(|| {
+        "it must be a time such as 2026-11-25T10:30:00Z, or seconds since the Unix epoch".to_owned()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
+
+    #[test]
+    fn a_moment_is_a_date_or_seconds() {
+        let expected = Ok(1_764_066_600_500);
+        assert_eq!(moment("2025-11-25T10:30:00.5Z"), expected);
+        assert_eq!(moment("2025-11-25T12:30:00.500+02:00"), expected);
+        assert_eq!(moment("1764066600.5"), expected);
+        for wrong in ["", "yesterday", "2025-11-25", "-1", "inf", "NaN"] {
+            assert!(moment(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -65,6 +65,7 @@ impl Lease {
             store,
             holder: Arc::clone(&holder),
             told,
+            newest: 0,
             until: None,
             failing: false,
         };
@@ -134,6 +135,9 @@ struct Keeper {
     store: Arc<Store>,
     holder: Arc<str>,
     told: watch::Sender<State>,
+    /// The newest token that was seen, also should Redis have forgotten it: so that a lease which is
+    /// taken anew is known for a new one.
+    newest: u64,
     /// Until when it is surely ours.
     until: Option<Instant>,
     /// Whether Redis failed the last time, so that it is said once.
@@ -169,8 +173,10 @@ impl Keeper {
 
     async fn renew(&mut self) {
         let asked = Instant::now();
-        match self.store.take_lease(&self.holder, TERM).await {
+        let taken = self.store.take_lease(&self.holder, TERM, self.newest).await;
+        match taken {
             Ok((token, ours)) => {
+                self.newest = self.newest.max(token);
                 if std::mem::take(&mut self.failing) {
                     tracing::info!("Redis answers again");
                 }

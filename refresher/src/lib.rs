@@ -11,6 +11,7 @@ pub mod compress;
 pub mod configuration;
 pub mod fetch;
 pub mod heartbeat;
+pub mod history;
 mod huge_pages;
 pub mod lease;
 mod merge;

@@ -3,6 +3,7 @@
 mod cli;
 mod healthcheck;
 mod logging;
+mod look_back;
 mod password;
 mod run;
 
@@ -49,6 +50,23 @@ fn perform(task: Task) -> Result<()> {
             configuration::upstream(&config.path, &settings)?;
             print!("{}", configuration::describe(&settings));
             Ok(())
+        }
+        Task::Replay {
+            at,
+            document,
+            out,
+            config,
+        } => look_back::replay(&config.path, at, document, out.as_deref()),
+        Task::History {
+            from,
+            to,
+            limit,
+            format,
+            verify,
+            config,
+        } => {
+            let range = from.unwrap_or(0)..=to.unwrap_or(u64::MAX);
+            look_back::list(&config.path, &range, limit, format, verify)
         }
         Task::HashPassword => {
             println!("{}", password::hash_password()?);

@@ -90,6 +90,11 @@ impl Publisher {
         self.known.record.as_ref()
     }
 
+    /// Takes note that there has been this generation, wherever that was learnt.
+    pub fn knows_of(&mut self, generation: u64) {
+        self.newest = self.newest.max(generation);
+    }
+
     /// Reads the current record anew.
     ///
     /// # Errors

@@ -12,10 +12,13 @@ use domain::settings::Settings;
 use futures::future::join_all;
 use thiserror::Error;
 use tokio::task::spawn_blocking;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::build::{Encoded, Grouped, Input, encode, group};
 use crate::fetch::Upstream;
+use crate::history::recorder::{Record, Recorder};
+use crate::history::retention::Bounds;
+use crate::history::{History, Manifest, Recorded};
 use crate::lease::Leadership;
 use crate::publish::{PublishError, Publisher, Snapshot};
 use crate::report::Samples;
@@ -23,8 +26,14 @@ use crate::restore::restore;
 use crate::sources::{Answer, Clock, Endpoint, Fresh, Source};
 use crate::store::{Part, Store, StoreError, parts};
 
+/// How long it may take to find the last good snapshot in the history, until upstream is asked.
+const RECOVERY_LIMIT: Duration = Duration::from_secs(20);
+
+/// What is said of an endpoint whose last good answer is served again.
+const UNCONFIRMED: &str = "recovered after Redis was lost; upstream has not answered since";
+
 /// How much of the report's hash, in hexadecimal, is its entity tag: 128 bits.
-const ETAG_DIGITS: usize = 32;
+pub(crate) const ETAG_DIGITS: usize = 32;
 
 /// How a refresh ended well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +99,17 @@ pub struct Refresher {
     interval: Duration,
     largest: u64,
     threads: usize,
+    /// What this process knew to be served when it took over last, until that is served again.
+    lost: Option<Current>,
+    /// Where refreshes are recorded, and what recovers when Redis is lost.
+    history: Option<Kept>,
+}
+
+/// The history and what writes it.
+#[derive(Debug)]
+struct Kept {
+    history: Arc<History>,
+    recorder: Recorder,
 }
 
 /// One refresh, as all its steps see it.
@@ -103,6 +123,24 @@ struct Cycle<'a> {
     fetching: Duration,
     /// Whether any endpoint answered well.
     any_good: bool,
+    /// When the snapshot changed and was confirmed that is served again; none for an ordinary refresh.
+    recovered: Option<Moments>,
+}
+
+/// When a snapshot changed last, and when it was confirmed: milliseconds of Redis's clock.
+#[derive(Debug, Clone, Copy)]
+struct Moments {
+    published_ms: u64,
+    checked_ms: u64,
+}
+
+impl Moments {
+    const fn of(record: &Current) -> Self {
+        Self {
+            published_ms: record.published_at_ms,
+            checked_ms: record.checked_at_ms,
+        }
+    }
 }
 
 /// What identifies a snapshot that was built.
@@ -132,6 +170,24 @@ impl Refresher {
             interval: settings.refresh_interval,
             largest: settings.api_max_body_bytes,
             threads: available_parallelism().map_or(1, usize::from),
+            lost: None,
+            history: None,
+        }
+    }
+
+    /// Records every refresh from now on in `history`, within `bounds`, and recovers from it.
+    #[must_use]
+    pub fn with_history(mut self, history: History, bounds: Bounds) -> Self {
+        let history = Arc::new(history);
+        let recorder = Recorder::start(Arc::clone(&history), Arc::clone(&self.store), bounds);
+        self.history = Some(Kept { history, recorder });
+        self
+    }
+
+    /// Ends the recording of what was refreshed, within `limit`.
+    pub async fn end(&mut self, limit: Duration) {
+        if let Some(kept) = self.history.take() {
+            kept.recorder.end(limit).await;
         }
     }
 
@@ -141,16 +197,103 @@ impl Refresher {
         self.publisher.current()
     }
 
-    /// Takes over where another refresher, or an earlier run, has left off.
+    /// Takes over where another refresher, or an earlier run, has left off. Where Redis has lost the
+    /// snapshot, the last good one is served again at once: upstream may take its time.
     ///
     /// # Errors
-    /// When Redis cannot be read, or holds what a newer release wrote.
-    pub async fn take_over(&mut self) -> Result<(), RefreshError> {
+    /// When Redis cannot be read or written, or holds what a newer release wrote.
+    pub async fn take_over(&mut self, leadership: &Leadership) -> Result<(), RefreshError> {
         self.built = None;
-        self.publisher.look().await?;
-        if let Some(record) = self.publisher.current() {
-            restore(&self.store, record, &mut self.sources, self.largest).await?;
+        if self.lost.is_none() {
+            self.lost = self.publisher.current().cloned();
         }
+        self.publisher.look().await?;
+        let found = self.publisher.current().map(|record| record.generation);
+        if let Some(lost) = &self.lost
+            && found < Some(lost.generation)
+        {
+            tracing::warn!(
+                generation = lost.generation,
+                "Redis has lost the snapshot: serving it again"
+            );
+            let moments = Moments::of(lost);
+            self.serve_again(leadership, moments).await?;
+            self.lost = None;
+            return Ok(());
+        }
+        self.lost = None;
+        match self.publisher.current() {
+            Some(record) => {
+                restore(&self.store, record, &mut self.sources, self.largest).await?;
+                Ok(())
+            }
+            None => self.recover(leadership).await,
+        }
+    }
+
+    /// Serves the newest whole snapshot of the history, if there is one.
+    async fn recover(&mut self, leadership: &Leadership) -> Result<(), RefreshError> {
+        let Some(kept) = &self.history else {
+            return Ok(());
+        };
+        let recorded = match timeout(RECOVERY_LIMIT, kept.history.newest_whole()).await {
+            Ok(Ok(Some(recorded))) => recorded,
+            Ok(Ok(None)) => return Ok(()),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "cannot recover from the history");
+                return Ok(());
+            }
+            Err(_) => {
+                tracing::error!("cannot recover from the history: it takes too long");
+                return Ok(());
+            }
+        };
+        let Recorded { manifest, answers } = recorded;
+        self.publisher.knows_of(manifest.record.generation);
+        let mut answers = answers.into_iter();
+        self.sources[0].good = answers.next().flatten();
+        for (kind, answer) in manifest.types.iter().zip(answers) {
+            let of_kind = |source: &&mut Source| source.endpoint.name() == kind.name;
+            if let Some(source) = self.sources[1..].iter_mut().find(of_kind) {
+                source.good = answer;
+            }
+        }
+        tracing::warn!(
+            generation = manifest.record.generation,
+            "Redis has no snapshot: serving the last one of the history"
+        );
+        self.serve_again(leadership, Moments::of(&manifest.record))
+            .await
+    }
+
+    /// Publishes what the last good answers give, marked as what it is.
+    async fn serve_again(
+        &mut self,
+        leadership: &Leadership,
+        moments: Moments,
+    ) -> Result<(), RefreshError> {
+        if self.sources[0].good.is_none() {
+            return Ok(());
+        }
+        for source in &mut self.sources {
+            source.failure.get_or_insert_with(|| UNCONFIRMED.to_owned());
+        }
+        let started = Instant::now();
+        let cycle = Cycle {
+            leadership,
+            clock: Clock {
+                ms: self.store.now_ms().await?,
+                at: started,
+            },
+            started,
+            deadline: started + self.interval,
+            fetching: Duration::ZERO,
+            any_good: false,
+            recovered: Some(moments),
+        };
+        self.publisher.distrust();
+        let nothing = self.sources.iter().map(|_| None).collect();
+        self.publish(&cycle, nothing, true).await?;
         Ok(())
     }
 
@@ -173,6 +316,7 @@ impl Refresher {
             deadline,
             fetching: started.elapsed(),
             any_good: fetched.iter().any(Option::is_some),
+            recovered: None,
         };
         let outcome = match self.publish(&cycle, fetched, false).await {
             Err(RefreshError::Publish(PublishError::Store(
@@ -324,9 +468,11 @@ impl Refresher {
             version: VERSION,
             generation,
             etag: grouped.hash.to_hex()[..ETAG_DIGITS].to_owned(),
-            published_at_ms: cycle.clock.now_ms(),
-            checked_at_ms: 0,
-            recovered_at_ms: None,
+            published_at_ms: cycle
+                .recovered
+                .map_or_else(|| cycle.clock.now_ms(), |was| was.published_ms),
+            checked_at_ms: cycle.recovered.map_or(0, |was| was.checked_ms),
+            recovered_at_ms: cycle.recovered.map(|_| cycle.clock.now_ms()),
             employees: 0,
             report: Bodies::default(),
             unattributed: Bodies::default(),
@@ -416,7 +562,23 @@ impl Refresher {
             .publish(cycle.leadership, snapshot, cycle.deadline)
             .await?;
         self.log(cycle, bytes, samples);
+        if cycle.recovered.is_none() {
+            self.record(cycle);
+        }
         Ok(())
+    }
+
+    /// Has the history record what is served now.
+    fn record(&self, cycle: &Cycle<'_>) {
+        if let (Some(kept), Some(current)) = (&self.history, self.publisher.current()) {
+            let (at_ms, token) = (cycle.clock.now_ms(), cycle.leadership.token);
+            let manifest = Manifest::new(at_ms, token, self.types.clone(), current.clone());
+            let answers = self.sources.iter().filter_map(|source| source.good.clone());
+            kept.recorder.record(Record {
+                manifest,
+                answers: answers.collect(),
+            });
+        }
     }
 
     /// One line about the refresh, and one about each type of which rows are newly left out.

@@ -11,6 +11,8 @@ use domain::settings::Settings;
 use refresher::configuration::{self, hidden};
 use refresher::fetch::Upstream;
 use refresher::heartbeat::{Activity, Heartbeat};
+use refresher::history::History;
+use refresher::history::retention::Bounds;
 use refresher::lease::{self, Lease};
 use refresher::refresh::{Outcome, Refresher};
 use refresher::schedule::Schedule;
@@ -23,6 +25,12 @@ use tokio::time::timeout;
 /// How long `once` waits for the lease: until that of one that was killed has run out.
 const PATIENCE: Duration = lease::TERM.saturating_add(Duration::from_secs(2));
 
+/// How long the end waits until the last refreshes are recorded.
+const RECORDING: Duration = Duration::from_secs(1);
+
+/// How long `once` waits for that: nobody does it later.
+const RECORDING_ONCE: Duration = Duration::from_secs(30);
+
 /// How much later than two refreshes a leader is taken for hanging.
 const STALL_GRACE: Duration = Duration::from_secs(10);
 
@@ -33,6 +41,7 @@ pub(crate) fn run(path: &Path, server: Option<&str>) -> Result<()> {
     let words = server.map(server::words).transpose()?;
     block_on(async {
         let stop = shutdown::on_signal().context("cannot catch signals")?;
+        let refresher = with_history(refresher, &settings);
         let mut server = words.as_deref().map(Server::start).transpose()?;
         let mut lease = Lease::seek(Arc::clone(&store));
         let activity = Activity::new();
@@ -55,7 +64,8 @@ pub(crate) fn run(path: &Path, server: Option<&str>) -> Result<()> {
                 server.end().await;
             }
         };
-        tokio::join!(lease.release(), heartbeat.end(), server_ended);
+        let recorded = schedule.refresher.end(RECORDING);
+        tokio::join!(lease.release(), heartbeat.end(), recorded, server_ended);
         result
     })
 }
@@ -74,9 +84,10 @@ fn heartbeat(
 /// `refresher once`
 pub(crate) fn once(path: &Path) -> Result<()> {
     let settings = configuration::read(path)?;
-    let (store, mut refresher) = refresher(path, &settings)?;
+    let (store, refresher) = refresher(path, &settings)?;
     block_on(async {
         let stop = shutdown::on_signal().context("cannot catch signals")?;
+        let mut refresher = with_history(refresher, &settings);
         let mut lease = Lease::seek(Arc::clone(&store));
         let activity = Activity::new();
         let heartbeat = heartbeat(&store, &lease, &activity, &settings);
@@ -84,6 +95,7 @@ pub(crate) fn once(path: &Path) -> Result<()> {
             () = stop.cancelled() => Err(anyhow!("told to end before the refresh was done")),
             result = refresh_once(&store, &mut refresher, &mut lease, &activity) => result,
         };
+        refresher.end(RECORDING_ONCE).await;
         tokio::join!(lease.release(), heartbeat.end());
         result
     })
@@ -101,7 +113,7 @@ async fn refresh_once(
     };
     activity.leads(true);
     let refresh = async {
-        refresher.take_over().await?;
+        refresher.take_over(&leadership).await?;
         refresher.refresh(&leadership).await
     };
     tokio::select! {
@@ -141,6 +153,27 @@ fn refresher(path: &Path, settings: &Settings) -> Result<(Arc<Store>, Refresher)
         .context("cannot prepare for HTTPS: check the system's certificates (ca-certificates)")?;
     let refresher = Refresher::new(Arc::clone(&store), upstream, settings);
     Ok((store, refresher))
+}
+
+/// Gives the refresher its history. Without one it still serves what upstream has: that is told, and
+/// it goes on.
+fn with_history(refresher: Refresher, settings: &Settings) -> Refresher {
+    let Some(place) = &settings.history_store else {
+        return refresher;
+    };
+    match History::open(place, settings.api_max_body_bytes) {
+        Ok(history) => {
+            let bounds = Bounds {
+                max_age: settings.history_max_age,
+                max_bytes: settings.history_max_bytes,
+            };
+            refresher.with_history(history, bounds)
+        }
+        Err(error) => {
+            tracing::error!(%error, "goes on without a history: nothing is recorded");
+            refresher
+        }
+    }
 }
 
 fn store(settings: &Settings) -> Result<Arc<Store>> {

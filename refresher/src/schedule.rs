@@ -118,7 +118,7 @@ impl Work<'_> {
         leadership: &Leadership,
         mut requests: mpsc::Receiver<RefreshRequest>,
     ) -> Result<Infallible, RefreshError> {
-        self.take_over().await?;
+        self.take_over(leadership).await?;
         let mut ticks = interval(self.interval);
         // A late refresh delays, and the next keeps to the schedule.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -158,10 +158,10 @@ impl Work<'_> {
     }
 
     /// Learns what is served; tries until Redis can be read.
-    async fn take_over(&mut self) -> Result<(), RefreshError> {
+    async fn take_over(&mut self, leadership: &Leadership) -> Result<(), RefreshError> {
         let [mut wait, longest] = WAITS;
         loop {
-            match self.refresher.take_over().await {
+            match self.refresher.take_over(leadership).await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_final() => return Err(error),
                 Err(error) => tracing::error!(%error, "cannot read the current snapshot"),

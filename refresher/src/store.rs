@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use domain::commands::EntryId;
 use domain::credentials::Secret;
+use domain::history::HistoryStatus;
 use domain::keys::Keys;
 use domain::node::{Node, State};
 use domain::record::{BLOCK_BYTES, Payload};
@@ -293,6 +294,15 @@ impl Store {
         self.control.query(&beat).await
     }
 
+    /// Tells how the history does.
+    ///
+    /// # Errors
+    /// When Redis cannot be told.
+    pub async fn tell_history(&self, status: &HistoryStatus) -> Result<(), StoreError> {
+        let tell = Cmd::set(self.keys.history(), status.to_json());
+        self.control.query(&tell).await
+    }
+
     /// Takes nodes off the list, in all that is kept of them.
     ///
     /// # Errors
@@ -340,7 +350,8 @@ impl Store {
         self.control.pipeline(&all).await
     }
 
-    /// Takes or renews the lease for `term`. The token, and whether it is the holder's.
+    /// Takes or renews the lease for `term`; a new token is greater than `known`. The token, and
+    /// whether it is the holder's.
     ///
     /// # Errors
     /// When Redis cannot be asked.
@@ -348,13 +359,15 @@ impl Store {
         &self,
         holder: &str,
         term: Duration,
+        known: u64,
     ) -> Result<(u64, bool), StoreError> {
         let mut script = LEASE.prepare_invoke();
         script
             .key(self.keys.lease())
             .arg("take")
             .arg(holder)
-            .arg(millis(term));
+            .arg(millis(term))
+            .arg(known);
         self.control.script(&script).await
     }
 

@@ -2,6 +2,8 @@
 //! them with it.
 
 mod client;
+mod clock;
+mod door;
 mod gate;
 mod process;
 mod redis;
@@ -10,9 +12,11 @@ mod system;
 mod upstream;
 
 pub use client::{Answer, Client};
+pub use clock::Clock;
+pub use door::{Door, Passage};
 pub use gate::Gate;
-pub use process::{Process, Signal, TempDir, manifest, program, until};
+pub use process::{Process, Signal, TempDir, manifest, on_a_small_disk, program, until};
 pub use redis::Redis;
-pub use snapshot::{incidents_in, keys, stored_snapshot};
+pub use snapshot::{FIRST_VERSION, incidents_in, keys, mark, stored_snapshot, version_in};
 pub use system::{Host, ID, PASSWORD, System, host, host_with, refresher, server_command};
 pub use upstream::{Sample, TYPES, Upstream};

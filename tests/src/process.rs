@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use rustix::process::Signal;
-use rustix::process::{Pid, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, kill_process, prlimit};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -44,6 +44,27 @@ fn place(variable: &str) -> PathBuf {
         || panic!("{variable} is not set: run the tests with `cargo xtask test`"),
         PathBuf::from,
     )
+}
+
+/// `command` as a program that can be limited by [`Process::limit_files`]: what it writes beyond is an
+/// error to it, not its end.
+#[must_use]
+pub fn on_a_small_disk(command: &Command) -> Command {
+    let command = command.as_std();
+    let mut limited = Command::new("sh");
+    limited
+        .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        if let Some(value) = value {
+            limited.env(name, value);
+        }
+    }
+    if let Some(folder) = command.get_current_dir() {
+        limited.current_dir(folder);
+    }
+    limited
 }
 
 /// Asks `probe` again and again until it answers.
@@ -139,6 +160,12 @@ impl Process {
         self.log().matches(text).count()
     }
 
+    /// Its process id; none once it has ended.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Sends a signal.
     ///
     /// # Panics
@@ -150,6 +177,20 @@ impl Process {
             .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         let pid = pid.unwrap_or_else(|| panic!("{} has ended: {}", self.name, self.log()));
         kill_process(pid, signal).expect("the process is ours");
+    }
+
+    /// From now on, no file that it writes may grow beyond `bytes`, as on a full disk; without, any may
+    /// again. It must have been started with [`on_a_small_disk`].
+    ///
+    /// # Panics
+    /// When it has ended already.
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        let pid = self.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        let limit = Rlimit {
+            current: bytes,
+            maximum: None,
+        };
+        prlimit(pid, Resource::Fsize, limit).expect("the process is ours");
     }
 
     /// Whether it still runs.

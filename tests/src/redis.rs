@@ -2,11 +2,13 @@
 
 use std::net::TcpListener;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use tokio::process::Command;
 
+use crate::clock::Clock;
 use crate::process::{Process, Signal, TempDir, until};
 
 /// A Redis server.
@@ -16,6 +18,7 @@ pub struct Redis {
     folder: TempDir,
     port: u16,
     arguments: Vec<String>,
+    clock: Option<Arc<Clock>>,
 }
 
 impl Redis {
@@ -32,6 +35,14 @@ impl Redis {
     /// # Panics
     /// When it does not answer.
     pub async fn start_with(arguments: &[&str]) -> Self {
+        Self::start_by(None, arguments).await
+    }
+
+    /// Starts one that looks at `clock`, if there is one, with further `arguments`.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn start_by(clock: Option<Arc<Clock>>, arguments: &[&str]) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let arguments: Vec<String> = arguments.iter().map(|&a| a.to_owned()).collect();
         // Somebody else may take the port between its choice and its use: then another one is
@@ -41,7 +52,7 @@ impl Redis {
                 .and_then(|listener| listener.local_addr())
                 .expect("a free port")
                 .port();
-            let mut process = launch(folder.path(), port, &arguments);
+            let mut process = launch(folder.path(), port, &arguments, clock.as_deref());
             let came_up = until(
                 "Redis is up or has ended",
                 Duration::from_secs(20),
@@ -59,10 +70,17 @@ impl Redis {
                     folder,
                     port,
                     arguments,
+                    clock,
                 };
             }
         }
         panic!("no Redis comes up");
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        &self.process
     }
 
     /// Its address.
@@ -99,7 +117,8 @@ impl Redis {
     /// # Panics
     /// When it does not come up.
     pub async fn start_again(&mut self) {
-        self.process = launch(self.folder.path(), self.port, &self.arguments);
+        let clock = self.clock.as_deref();
+        self.process = launch(self.folder.path(), self.port, &self.arguments, clock);
         until("Redis is up again", Duration::from_secs(20), async || {
             (self.process.logged("Ready to accept connections") > 0).then_some(())
         })
@@ -117,7 +136,7 @@ impl Redis {
     }
 }
 
-fn launch(folder: &Path, port: u16, arguments: &[String]) -> Process {
+fn launch(folder: &Path, port: u16, arguments: &[String], clock: Option<&Clock>) -> Process {
     let mut command = Command::new("redis-server");
     command
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
@@ -126,5 +145,8 @@ fn launch(folder: &Path, port: u16, arguments: &[String]) -> Process {
         .args(["--logfile", "/dev/stderr"])
         .args(["--dir", &folder.to_string_lossy()])
         .args(arguments);
+    if let Some(clock) = clock {
+        clock.give(&mut command);
+    }
     Process::start(command)
 }

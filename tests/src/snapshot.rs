@@ -7,8 +7,10 @@ use domain::record::Current;
 use redis::Pipeline;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::json;
 
 use crate::redis::Redis;
+use crate::upstream::Upstream;
 
 /// The hash tag of the keys, where nothing else was configured.
 const PREFIX: &str = "incidents";
@@ -50,6 +52,30 @@ pub fn incidents_in(body: &[u8]) -> u64 {
         group.count
     });
     counts.sum()
+}
+
+/// The first of the versions of a report that a test tells apart; they all have as many digits.
+pub const FIRST_VERSION: u64 = 1_000_000;
+
+/// Serves a row that tells the report's version, in place of all of the type `other`.
+///
+/// # Panics
+/// When the upstream refuses it.
+pub async fn mark(upstream: &Upstream, version: u64) {
+    let row = json!({"priority": "low", "identifier": 1, "timestamp": 1, "version": version});
+    upstream.serve_rows("other", &[row]).await;
+}
+
+/// The version that a report tells.
+///
+/// # Panics
+/// When it tells none.
+#[must_use]
+pub fn version_in(report: &[u8]) -> u64 {
+    let report = std::str::from_utf8(report).expect("a text");
+    let (_, rest) = report.split_once("\"version\":").expect("a version");
+    let (version, _) = rest.split_once('}').expect("an object");
+    version.parse().expect("a number")
 }
 
 /// The names of the keys of the service under test.

@@ -12,6 +12,7 @@ mod progress;
 mod redis;
 mod services;
 mod setup;
+mod soak;
 mod test;
 mod unpacked;
 mod up;
@@ -50,6 +51,8 @@ enum Task {
     Test(test::Options),
     /// Set up, build, and measure a refresh and a request side by side with other ways to do them
     Bench(bench::Options),
+    /// Set up, build, and put the whole service under a steady load: nothing may grow
+    Soak(soak::Options),
     /// End what another task started, should that be killed; not for people
     #[command(hide = true)]
     Guard,
@@ -84,6 +87,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Up(options) => up::run(&options, &workspace, &steps),
         Task::Test(options) => test::run(&options, &workspace, &steps),
         Task::Bench(options) => bench::run(&options, &workspace, &steps),
+        Task::Soak(options) => soak::run(&options, &workspace, &steps),
         Task::Guard => unreachable!("handled above"),
     }
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every test, with what the end-to-end tests need.
 
+use std::ffi::OsStr;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
@@ -32,6 +33,28 @@ pub(crate) struct Options {
     arguments: Vec<String>,
 }
 
+/// Gives `command` what the end-to-end tests' harness looks for, and the search path.
+pub(crate) fn give(command: &mut Command, workspace: &Workspace, path: &OsStr) {
+    command
+        .env("PATH", path)
+        .env(PROGRAMS, workspace.programs())
+        .env(SPIN_MANIFEST, workspace.spin_manifest());
+}
+
+/// Builds the clock that tests preload into programs: no program, so that no test builds it.
+fn build_clock(workspace: &Workspace, steps: &Steps) -> Result<()> {
+    let status = steps.visibly(
+        Command::new(cargo())
+            .args(["build", "--release", "--locked", "--package", "test-clock"])
+            .current_dir(&workspace.root),
+    )?;
+    ensure!(
+        status.success(),
+        "the tests' clock does not build: see above"
+    );
+    Ok(())
+}
+
 /// Runs the tests.
 ///
 /// # Errors
@@ -39,6 +62,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options, workspace: &Workspace, steps: &Steps) -> Result<()> {
     let redis = setup::run(workspace, steps)?;
     build::run(workspace, steps)?;
+    build_clock(workspace, steps)?;
     say("running the tests");
     let path = redis.search_path(steps)?;
     let run = |arguments: &[&str]| -> Result<()> {
@@ -48,10 +72,8 @@ pub(crate) fn run(options: &Options, workspace: &Workspace, steps: &Steps) -> Re
             .args(arguments)
             .args(&options.arguments)
             .current_dir(&workspace.root)
-            .env("PATH", &path)
-            .env(THREADS.0, THREADS.1)
-            .env(PROGRAMS, workspace.programs())
-            .env(SPIN_MANIFEST, workspace.spin_manifest());
+            .env(THREADS.0, THREADS.1);
+        give(&mut tests, workspace, &path);
         let status = steps.visibly(&mut tests)?;
         ensure!(status.success(), "tests fail: see above");
         Ok(())

@@ -84,7 +84,8 @@ fn set_up_and_serve(options: &Options, workspace: &Workspace, steps: &Steps) -> 
         Some(upstream) => upstream.clone(),
         None => system.start_upstream(&accounts)?,
     };
-    let address = system.start_service(options.listen, &accounts, &redis, &upstream)?;
+    let is_demo = options.upstream.is_none();
+    let address = system.start_service(options.listen, &accounts, &redis, &upstream, is_demo)?;
     let ready = system.await_snapshot(address)?;
     if ready {
         show(address, &accounts.service);
@@ -128,6 +129,7 @@ impl System<'_> {
         accounts: &Accounts,
         redis: &RedisUrl,
         upstream: &str,
+        is_demo: bool,
     ) -> Result<SocketAddr> {
         let host = self.workspace.programs().join("host");
         let manifest = self.workspace.spin_manifest();
@@ -143,6 +145,10 @@ impl System<'_> {
             .env("REDIS_URL", redis.as_str())
             .env("SPIN_VARIABLE_REDIS_URL", redis.place())
             .env("SPIN_VARIABLE_REDIS_SECRET_URL", redis.as_str());
+        if is_demo {
+            // What is made up is of no use later.
+            command.env("HISTORY_STORE", self.steps.scratch().join("history"));
+        }
         accounts.give_service(&mut command);
         accounts.give_upstream(&mut command);
         self.services.start(REFRESHER, &mut command)?;

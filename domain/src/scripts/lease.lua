@@ -16,5 +16,7 @@ end
 if expires > now then
   return {token, 0}
 end
-redis.call('HSET', KEYS[1], 'token', token + 1, 'holder', ARGV[2], 'expires_ms', now + ARGV[3])
-return {token + 1, 1}
+-- Redis may have been emptied: tokens go on from the last one that anybody knows.
+token = math.max(token, tonumber(ARGV[4])) + 1
+redis.call('HSET', KEYS[1], 'token', token, 'holder', ARGV[2], 'expires_ms', now + ARGV[3])
+return {token, 1}

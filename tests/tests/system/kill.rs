@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use end_to_end::{
-    Client, Gate, Process, Redis, System, Upstream, host, incidents_in, keys, refresher,
-    stored_snapshot, until,
+    Client, FIRST_VERSION, Gate, Process, Redis, System, Upstream, host, incidents_in, keys, mark,
+    refresher, stored_snapshot, until, version_in,
 };
 use reqwest::Method;
 use serde_json::json;
@@ -96,23 +96,6 @@ async fn a_publish_that_is_cut_off_anywhere_leaves_a_whole_snapshot() {
             assert_eq!(incidents, *reported, "{etag}");
         }
     }
-}
-
-/// The report's version is in one of its rows; this many digits it always has.
-const FIRST_VERSION: u64 = 1_000_000;
-
-/// Serves a row that tells the version, beside all the others.
-async fn mark(upstream: &Upstream, version: u64) {
-    let row = json!({"priority": "low", "identifier": 1, "timestamp": 1, "version": version});
-    upstream.serve_rows("other", &[row]).await;
-}
-
-/// The version that a report tells.
-fn version_in(report: &[u8]) -> u64 {
-    let report = std::str::from_utf8(report).expect("a text");
-    let (_, rest) = report.split_once("\"version\":").expect("a version");
-    let (version, _) = rest.split_once('}').expect("an object");
-    version.parse().expect("a number")
 }
 
 /// Of how many generations there is something in Redis, published or not.

@@ -7,6 +7,7 @@ mod compose;
 mod endpoints;
 mod faults;
 mod golden;
+mod history;
 mod kill;
 mod limits;
 mod redis_outage;

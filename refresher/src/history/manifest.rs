@@ -1,0 +1,206 @@
+//! A manifest: what a refresh came to, and which answers it was made of.
+
+use chrono::{DateTime, NaiveDateTime};
+use domain::incident::IncidentType;
+use domain::record::{Current, Freshness, Payload};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// The version of the format. A reader that meets another one says so.
+const VERSION: u32 = 1;
+
+/// What a manifest's name says of its time, after the folder of its day.
+const TIME: &str = "%Y-%m-%d/%H%M%S%.3fZ";
+
+/// What a refresh came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    version: u32,
+    /// When it was: milliseconds of Redis's clock.
+    pub at_ms: u64,
+    /// The fencing token of the leader that did it: no two leaders write the same name.
+    pub token: u64,
+    /// The types as they were configured, in their order: what the report depends on besides the
+    /// answers.
+    pub types: Vec<IncidentType>,
+    /// What was served then: times, counts, freshness, and the hashes of the answers.
+    pub record: Current,
+}
+
+/// What is stored: the contents, and by what a torn or changed manifest is known.
+#[derive(Serialize, Deserialize)]
+struct Stored<'a> {
+    /// BLAKE3 of the contents, in hexadecimal.
+    checksum: String,
+    #[serde(borrow)]
+    contents: &'a RawValue,
+}
+
+impl Manifest {
+    /// Of a refresh by the leader with this `token` that was done at `at_ms` and served `record`.
+    #[must_use]
+    pub fn new(at_ms: u64, token: u64, types: Vec<IncidentType>, record: Current) -> Self {
+        Self {
+            version: VERSION,
+            at_ms,
+            token,
+            types,
+            record,
+        }
+    }
+
+    /// Its name below `folder`.
+    pub(crate) fn name(&self, folder: &str) -> String {
+        let time = i64::try_from(self.at_ms)
+            .ok()
+            .and_then(DateTime::from_timestamp_millis)
+            .unwrap_or_default();
+        let (generation, token) = (self.record.generation, self.token);
+        format!("{folder}/{}-{generation}-{token}.json", time.format(TIME))
+    }
+
+    /// The identity map's freshness and whether the map had entries, then each type's.
+    pub(crate) fn sources(&self) -> Vec<(Freshness, bool)> {
+        let identities = &self.record.identities;
+        let mut sources = vec![(identities.freshness.clone(), identities.entries > 0)];
+        sources.extend(self.types.iter().map(|kind| {
+            let summaries = &mut self.record.types.iter();
+            let summary = summaries.find(|summary| summary.name == kind.name);
+            let freshness = summary.map_or_else(
+                || Freshness {
+                    good_at_ms: None,
+                    stale: true,
+                    error: None,
+                    payload: None,
+                },
+                |summary| summary.freshness.clone(),
+            );
+            (freshness, false)
+        }));
+        sources
+    }
+
+    /// The answers that it was made of.
+    #[must_use]
+    pub fn answers(&self) -> Vec<Payload> {
+        let sources = self.sources().into_iter();
+        sources
+            .filter_map(|(freshness, _)| freshness.payload)
+            .collect()
+    }
+
+    /// The endpoints that had failed by then.
+    #[must_use]
+    pub fn stale(&self) -> Vec<&str> {
+        let identities = self.record.identities.freshness.stale;
+        let types = self.record.types.iter();
+        let types = types.filter(|kind| kind.freshness.stale);
+        identities
+            .then_some("identities")
+            .into_iter()
+            .chain(types.map(|kind| kind.name.as_str()))
+            .collect()
+    }
+
+    /// Reads what is stored; else why it is none.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let stored: Stored<'_> =
+            serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let contents = stored.contents.get();
+        if blake3::hash(contents.as_bytes()).to_hex().as_str() != stored.checksum {
+            return Err("it does not match its checksum".to_owned());
+        }
+        let manifest: Self = serde_json::from_str(contents).map_err(|error| error.to_string())?;
+        if manifest.version != VERSION {
+            return Err(format!(
+                "it has format {}, this program reads format {VERSION}",
+                manifest.version
+            ));
+        }
+        Ok(manifest)
+    }
+
+    /// What is to be stored.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        // A struct of texts and numbers always serialises.
+        let contents = serde_json::value::to_raw_value(self).unwrap_or_default();
+        let stored = Stored {
+            checksum: blake3::hash(contents.get().as_bytes()).to_hex().to_string(),
+            contents: &contents,
+        };
+        serde_json::to_vec(&stored).unwrap_or_default()
+    }
+}
+
+/// The time in a manifest's name, in milliseconds; `None` for what is no manifest's.
+pub(crate) fn time_in(name: &str) -> Option<u64> {
+    let (folders, file) = name.strip_suffix(".json")?.rsplit_once('/')?;
+    let (_, day) = folders.rsplit_once('/').unwrap_or(("", folders));
+    let (time, _) = file.split_once('-')?;
+    let time = NaiveDateTime::parse_from_str(&format!("{day}/{time}"), TIME).ok()?;
+    u64::try_from(time.and_utc().timestamp_millis()).ok()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use domain::record::{Bodies, IdentitiesSummary, VERSION as RECORD_VERSION};
+
+    /// A manifest that names one answer.
+    pub(crate) fn manifest(at_ms: u64, hash: &str) -> Manifest {
+        let freshness = Freshness {
+            good_at_ms: Some(at_ms),
+            stale: false,
+            error: None,
+            payload: Some(Payload {
+                hash: hash.to_owned(),
+                stored_bytes: 10,
+            }),
+        };
+        let record = Current {
+            version: RECORD_VERSION,
+            generation: 7,
+            etag: "e".to_owned(),
+            published_at_ms: at_ms,
+            checked_at_ms: at_ms,
+            recovered_at_ms: None,
+            employees: 1,
+            report: Bodies::default(),
+            unattributed: Bodies::default(),
+            rejected: Bodies::default(),
+            types: Vec::new(),
+            identities: IdentitiesSummary {
+                entries: 1,
+                rejected: 0,
+                freshness,
+            },
+        };
+        Manifest::new(at_ms, 3, IncidentType::defaults(), record)
+    }
+
+    #[test]
+    fn a_manifest_is_read_as_it_was_written_and_found_by_its_time() {
+        let manifest = manifest(1_764_066_600_123, "ab");
+        assert_eq!(Manifest::parse(&manifest.to_bytes()), Ok(manifest.clone()));
+        let name = manifest.name("manifests");
+        assert_eq!(name, "manifests/2025-11-25/103000.123Z-7-3.json");
+        assert_eq!(time_in(&name), Some(1_764_066_600_123));
+        assert_eq!(manifest.answers()[0].hash, "ab");
+        for other in ["manifests/x.json", "2025-11-25/103000.123Z-7-3.json#1", "a"] {
+            assert_eq!(time_in(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn whatever_is_torn_or_changed_is_noticed() {
+        let whole = manifest(1_764_066_600_123, "ab").to_bytes();
+        for end in 0..whole.len() {
+            assert!(Manifest::parse(&whole[..end]).is_err(), "cut at {end}");
+        }
+        for place in 0..whole.len() {
+            let mut changed = whole.clone();
+            changed[place] ^= 1;
+            assert!(Manifest::parse(&changed).is_err(), "changed at {place}");
+        }
+    }
+}
