@@ -9,6 +9,7 @@ mod faults;
 mod golden;
 mod kill;
 mod limits;
+mod lockout;
 mod redis_outage;
 mod round_trips;
 mod shutdown;
