@@ -96,7 +96,8 @@ async fn protected(request: &Parts, resource: Resource<'_>) -> Result<Reply, Pro
         Resource::Status => {
             let snapshot = snapshot::read(admission.current)?;
             let record = snapshot.as_ref().map(|snapshot| &snapshot.record);
-            Ok(status::respond(record, now_ms))
+            let reports = store.reports().await?;
+            Ok(status::respond(record, &reports, now_ms))
         }
         Resource::Shutdown => shutdown::respond(request, &mut store, &config.settings).await,
     }

@@ -1,6 +1,7 @@
 //! The one place that talks to Redis: what can be asked of it, and in which words.
 
 mod connection;
+mod reports;
 
 use std::rc::Rc;
 use std::sync::LazyLock;
@@ -16,6 +17,7 @@ use crate::config::Config;
 use crate::limit::{Exceeded, Scope};
 pub(crate) use connection::StoreError;
 use connection::{Patience, attempt};
+pub(crate) use reports::Reports;
 
 /// How long a request waits for Redis altogether before its answer begins: a 503 is due within a
 /// second.
@@ -59,6 +61,7 @@ static ADMIT: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::ADMIT));
 static ASK_REFRESH: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::ASK_REFRESH));
 static FIND_EMPLOYEE: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::FIND_EMPLOYEE));
 static NOTE_FAILURE: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::NOTE_FAILURE));
+static STATUS: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::STATUS));
 
 /// Redis, as one request sees it: with what is left of its patience.
 pub(crate) struct Store {
@@ -201,6 +204,19 @@ impl Store {
             Ok([RedisResult::Int64(0), _]) => Ok(None),
             _ => Err(StoreError::Broken),
         }
+    }
+
+    /// What the service's processes report of themselves.
+    pub(crate) async fn reports(&mut self) -> Result<Reports, StoreError> {
+        let keys = &self.config.keys;
+        let names = [
+            keys.poison(),
+            keys.history(),
+            keys.node_changes(),
+            keys.nodes(),
+        ];
+        let results = self.script(&STATUS, &names, &Reports::bounds()).await?;
+        Reports::read(results).ok_or(StoreError::Broken)
     }
 
     /// Asks the refreshers for a snapshot, unless that was done already.

@@ -57,3 +57,11 @@ pub const NOTE_FAILURE: &str = include_str!("scripts/note_failure.lua");
 /// Returns `OK`, or an error that begins with `FENCED` (another refresher leads), `CONFLICT`
 /// (current is not what was expected) or `MISSING` (a key of the snapshot is not there).
 pub const PUBLISH: &str = include_str!("scripts/publish.lua");
+
+/// Reads what the service's processes report of themselves.
+///
+/// `KEYS`: poison, history, node-changes, nodes. `ARGV`: how many nodes to return at most, and how
+/// many bytes the record of a node or of the history may have (a longer one is left out). Returns
+/// `[length of poison, history or "", changes to healthy, to hanging, to offline, node, node, …]`: flat,
+/// as Spin hands no other list to a component. A key of the wrong kind counts as absent.
+pub const STATUS: &str = include_str!("scripts/status.lua");

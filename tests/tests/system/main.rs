@@ -10,6 +10,7 @@ mod golden;
 mod kill;
 mod limits;
 mod lockout;
+mod nodes;
 mod redis_outage;
 mod round_trips;
 mod shutdown;
