@@ -26,6 +26,32 @@ pub(crate) struct Attempt {
     presented: Option<Presented>,
     /// Only where a check is costly.
     fingerprint: Option<Fingerprint>,
+    knowledge: Knowledge,
+}
+
+/// What is known of a credential before Redis is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Knowledge {
+    /// It is the account.
+    Right,
+    /// It is not.
+    Wrong,
+    /// To find out is costly, and left until it has to be.
+    Unknown,
+    /// There is none, or none that is well-formed: nobody guesses that way.
+    None,
+}
+
+impl Knowledge {
+    /// The word for the script that admits requests.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Right => "right",
+            Self::Wrong => "wrong",
+            Self::Unknown => "unknown",
+            Self::None => "none",
+        }
+    }
 }
 
 /// What came of an attempt.
@@ -33,6 +59,8 @@ pub(crate) struct Attempt {
 pub(crate) enum Verdict {
     /// It is not the account.
     Refused,
+    /// It is not, which was costly to find out: to be counted as a guess, as Redis has not done.
+    RefusedAtFullPrice,
     /// It is.
     Accepted,
     /// It is, which was costly to find out: to be remembered.
@@ -40,7 +68,8 @@ pub(crate) enum Verdict {
 }
 
 impl Attempt {
-    /// Reads a request's credential.
+    /// Reads a request's credential, and checks it unless that is costly. What comes of it is told
+    /// only by [`check`](Self::check), once the request is admitted.
     pub(crate) fn of(headers: &HeaderMap, account: &Account) -> Self {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let presented = match (values.next(), values.next()) {
@@ -53,10 +82,25 @@ impl Attempt {
             }
             _ => None,
         };
+        let knowledge = match (&presented, &fingerprint) {
+            (None, _) => Knowledge::None,
+            (Some(presented), None) if account.verify(presented) => Knowledge::Right,
+            (Some(_), None) => Knowledge::Wrong,
+            (Some(_), Some(fingerprint)) => match VERIFIED.get() {
+                Some(verified) if verified.ct_eq(fingerprint).into() => Knowledge::Right,
+                _ => Knowledge::Unknown,
+            },
+        };
         Self {
             presented,
             fingerprint,
+            knowledge,
         }
+    }
+
+    /// What is known of the credential so far.
+    pub(crate) const fn knowledge(&self) -> Knowledge {
+        self.knowledge
     }
 
     /// What Redis remembers this credential by once it is verified; the same text for all where
@@ -73,24 +117,17 @@ impl Attempt {
 
     /// Checks the credential. `remembered` says that Redis knows it as verified.
     pub(crate) fn check(&self, account: &Account, remembered: bool) -> Verdict {
-        let Some(presented) = &self.presented else {
-            return Verdict::Refused;
+        let verdict = match (self.knowledge, &self.presented) {
+            (Knowledge::Right, _) => return Verdict::Accepted,
+            (Knowledge::Wrong | Knowledge::None, _) | (_, None) => return Verdict::Refused,
+            (Knowledge::Unknown, _) if remembered => Verdict::Accepted,
+            (Knowledge::Unknown, Some(presented)) if account.verify(presented) => {
+                Verdict::AcceptedAtFullPrice
+            }
+            (Knowledge::Unknown, _) => return Verdict::RefusedAtFullPrice,
         };
-        let known = self.fingerprint.is_some_and(|fingerprint| {
-            let verified = VERIFIED.get();
-            remembered || verified.is_some_and(|verified| verified.ct_eq(&fingerprint).into())
-        });
-        if !known && !account.verify(presented) {
-            return Verdict::Refused;
-        }
-        if self.fingerprint.is_some() {
-            VERIFIED.set(self.fingerprint);
-        }
-        if known || self.fingerprint.is_none() {
-            Verdict::Accepted
-        } else {
-            Verdict::AcceptedAtFullPrice
-        }
+        VERIFIED.set(self.fingerprint);
+        verdict
     }
 }
 
@@ -164,15 +201,36 @@ mod tests {
     #[test]
     fn a_hash_is_checked_once_and_wrong_ones_always() {
         let account = account(HASH);
-        assert_eq!(verdict(&[WRONG], &account, false), Verdict::Refused);
+        let wrong = || verdict(&[WRONG], &account, false);
+        assert_eq!(wrong(), Verdict::RefusedAtFullPrice);
         assert_eq!(
             verdict(&[RIGHT], &account, false),
             Verdict::AcceptedAtFullPrice
         );
         assert_eq!(verdict(&[RIGHT], &account, false), Verdict::Accepted);
-        assert_eq!(verdict(&[WRONG], &account, false), Verdict::Refused);
+        assert_eq!(wrong(), Verdict::RefusedAtFullPrice);
+        assert_eq!(verdict(&[], &account, false), Verdict::Refused);
         VERIFIED.set(None);
         assert_eq!(verdict(&[RIGHT], &account, true), Verdict::Accepted);
+        VERIFIED.set(None);
+    }
+
+    #[test]
+    fn what_costs_little_is_known_before_redis_is_asked() {
+        let plain = account("s3cret");
+        let knowledge = |values: &[&str], account| attempt(values, account).knowledge();
+        assert_eq!(knowledge(&[RIGHT], &plain), Knowledge::Right);
+        assert_eq!(knowledge(&[WRONG], &plain), Knowledge::Wrong);
+        for none in [&[][..], &["Basic !!!"], &["Bearer x"], &[WRONG, WRONG]] {
+            assert_eq!(knowledge(none, &plain), Knowledge::None, "{none:?}");
+        }
+        let hashed = account(HASH);
+        assert_eq!(knowledge(&[RIGHT], &hashed), Knowledge::Unknown);
+        assert_eq!(knowledge(&[WRONG], &hashed), Knowledge::Unknown);
+        assert_eq!(knowledge(&[], &hashed), Knowledge::None);
+        let _ = verdict(&[RIGHT], &hashed, false);
+        assert_eq!(knowledge(&[RIGHT], &hashed), Knowledge::Right);
+        assert_eq!(knowledge(&[WRONG], &hashed), Knowledge::Unknown);
         VERIFIED.set(None);
     }
 

@@ -27,7 +27,7 @@ pub(crate) struct Config {
 /// The variables that the manifest hands on, and the settings that they are; of one setting, the
 /// first variable that is not empty. There are two for Redis because the manifest says with
 /// `redis_url` what may be reached, where Spin takes no password.
-const VARIABLES: [(&str, &str); 11] = [
+const VARIABLES: [(&str, &str); 12] = [
     ("redis_secret_url", "REDIS_URL"),
     ("redis_url", "REDIS_URL"),
     ("redis_key_prefix", "REDIS_KEY_PREFIX"),
@@ -35,6 +35,7 @@ const VARIABLES: [(&str, &str); 11] = [
     ("service_password", "SERVICE_PASSWORD"),
     ("default_rate_limits", "DEFAULT_RATE_LIMITS"),
     ("incidents_api_rate_limits", "INCIDENTS_API_RATE_LIMITS"),
+    ("wrong_password_limits", "WRONG_PASSWORD_LIMITS"),
     ("snapshot_wait", "SNAPSHOT_WAIT"),
     ("shutdown_enabled", "SHUTDOWN_ENABLED"),
     ("trusted_proxies", "TRUSTED_PROXIES"),

@@ -65,16 +65,22 @@ async fn protected(request: &Parts, resource: Resource<'_>) -> Result<Reply, Pro
     let scope = Scope::of(resource, &request.headers, &config.settings);
     let attempt = Attempt::of(&request.headers, &config.account);
     let memory = attempt.memory();
-    let admission = store.admit(&scope, &memory).await?;
+    let admission = store.admit(&scope, attempt.knowledge(), &memory).await?;
     let admission = admission.map_err(|exceeded| scope.refusal(exceeded))?;
     match attempt.check(&config.account, admission.verified) {
         Verdict::Refused => return Err(auth::refusal()),
+        Verdict::RefusedAtFullPrice => {
+            store.renew_patience();
+            // What cannot be counted is not told either: who makes Redis fail could guess on.
+            store.note_failure(&scope).await?;
+            return Err(auth::refusal());
+        }
         Verdict::Accepted => {}
         Verdict::AcceptedAtFullPrice => {
             // The check may have taken all the time there was. If this fails, the next request is
             // checked at full price again.
             store.renew_patience();
-            let _ = store.remember(&memory).await;
+            let _ = store.remember(&scope, &memory).await;
         }
     }
     let now_ms = admission.now_ms;
@@ -90,7 +96,8 @@ async fn protected(request: &Parts, resource: Resource<'_>) -> Result<Reply, Pro
         Resource::Status => {
             let snapshot = snapshot::read(admission.current)?;
             let record = snapshot.as_ref().map(|snapshot| &snapshot.record);
-            Ok(status::respond(record, now_ms))
+            let reports = store.reports().await?;
+            Ok(status::respond(record, &reports, now_ms))
         }
         Resource::Shutdown => shutdown::respond(request, &mut store, &config.settings).await,
     }

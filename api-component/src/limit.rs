@@ -23,17 +23,27 @@ pub(crate) struct Scope<'a> {
     pub(crate) name: &'static str,
     /// What its clients are allowed.
     pub(crate) limits: &'a [RateLimit],
+    /// The wrong passwords that a client may send: these are counted over all resources together.
+    pub(crate) failure_limits: &'a [RateLimit],
     /// Whose requests.
     pub(crate) client: String,
 }
 
-/// That a request is one too many.
+/// Why a request is not admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Exceeded {
-    /// The position of the limit that holds it up longest.
-    pub(crate) limit: usize,
-    /// When that limit's window ends, in milliseconds from now.
-    pub(crate) wait_ms: u64,
+pub(crate) enum Exceeded {
+    /// It is one too many.
+    Requests {
+        /// The position of the limit that holds it up longest.
+        limit: usize,
+        /// When that limit's window ends, in milliseconds from now.
+        wait_ms: u64,
+    },
+    /// Too many wrong passwords came from this client before it.
+    WrongPasswords {
+        /// When it may try again, in milliseconds from now.
+        wait_ms: u64,
+    },
 }
 
 impl<'a> Scope<'a> {
@@ -49,16 +59,21 @@ impl<'a> Scope<'a> {
         Self {
             name,
             limits,
+            failure_limits: &settings.wrong_password_limits,
             client: client(headers, settings),
         }
     }
 
-    /// The answer to one request too many.
+    /// The answer to a request that is not admitted.
     pub(crate) fn refusal(&self, exceeded: Exceeded) -> Problem {
-        // A key lives to the end of its last millisecond: a whole second more than fits is never
-        // too short.
-        let wait_s = exceeded.wait_ms / 1000 + 1;
-        let Some(limit) = self.limits.get(exceeded.limit) else {
+        match exceeded {
+            Exceeded::Requests { limit, wait_ms } => self.too_many(limit, seconds(wait_ms)),
+            Exceeded::WrongPasswords { wait_ms } => locked_out(seconds(wait_ms)),
+        }
+    }
+
+    fn too_many(&self, limit: usize, wait_s: u64) -> Problem {
+        let Some(limit) = self.limits.get(limit) else {
             return Problem::new(StatusCode::TOO_MANY_REQUESTS, "Too many requests.")
                 .retry_after(wait_s);
         };
@@ -72,6 +87,24 @@ impl<'a> Scope<'a> {
         .with("ratelimit-policy", policies.join(", "))
         .with("ratelimit", format!("\"{limit}\";r=0;t={wait_s}"))
     }
+}
+
+/// How many seconds to tell a client to wait. A key lives to the end of its last millisecond: a whole
+/// second more than fits is never too short.
+const fn seconds(wait_ms: u64) -> u64 {
+    wait_ms / 1000 + 1
+}
+
+/// The answer to a client that is locked out: the same whether its password is right now or not.
+fn locked_out(wait_s: u64) -> Problem {
+    Problem::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        format!(
+            "Too many wrong passwords came from your address, so that for now no password is \
+             looked at, not even the right one. Try again in {wait_s} s."
+        ),
+    )
+    .retry_after(wait_s)
 }
 
 /// A limit as a quota policy; it is named by its own notation.
@@ -169,7 +202,8 @@ mod tests {
     fn a_refusal_says_how_long_to_wait() {
         let settings = settings();
         let scope = Scope::of(Resource::Status, &HeaderMap::new(), &settings);
-        let refusal = |limit, wait_ms| Reply::from(scope.refusal(Exceeded { limit, wait_ms }));
+        let refusal =
+            |limit, wait_ms| Reply::from(scope.refusal(Exceeded::Requests { limit, wait_ms }));
         let reply = refusal(0, 250);
         assert_eq!(reply.status, 429);
         assert_eq!(reply.value("retry-after"), "1");
@@ -181,5 +215,18 @@ mod tests {
         let reply = refusal(1, 7000);
         assert_eq!(reply.value("retry-after"), "8");
         assert_eq!(reply.value("ratelimit"), "\"1000 per day\";r=0;t=8");
+    }
+
+    #[test]
+    fn who_is_locked_out_is_told_why_and_for_how_long() {
+        let settings = settings();
+        let scope = Scope::of(Resource::Status, &HeaderMap::new(), &settings);
+        assert_eq!(scope.failure_limits.len(), 1);
+        let wait_ms = 599_999;
+        let reply = Reply::from(scope.refusal(Exceeded::WrongPasswords { wait_ms }));
+        assert_eq!((reply.status, reply.value("retry-after")), (429, "600"));
+        let detail = reply.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("wrong passwords"), "{detail}");
+        assert!(detail.contains("600 s"), "{detail}");
     }
 }

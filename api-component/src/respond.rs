@@ -27,11 +27,16 @@ impl Representation<'_> {
     /// The head that 200 and 304 have in common (RFC 9110, section 15.4.5).
     fn reply(&self, status: u16) -> Reply {
         let age_s = self.now_ms.saturating_sub(self.record.checked_at_ms) / 1000;
-        Reply::new(status)
+        let reply = Reply::new(status)
             .with("etag", self.etag.as_str())
             .with("last-modified", http_date(self.record.published_at_ms))
             .with("age", age_s.to_string())
             .with("cache-control", "private, no-cache")
-            .with("vary", "Authorization, Accept-Encoding")
+            .with("vary", "Authorization, Accept-Encoding");
+        match self.record.recovered_at_ms {
+            // A boolean of structured fields (RFC 9651).
+            Some(_) => reply.with("incidents-recovered", "?1"),
+            None => reply,
+        }
     }
 }

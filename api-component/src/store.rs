@@ -1,6 +1,7 @@
 //! The one place that talks to Redis: what can be asked of it, and in which words.
 
 mod connection;
+mod reports;
 
 use std::rc::Rc;
 use std::sync::LazyLock;
@@ -11,10 +12,12 @@ use domain::record::{BLOCK_BYTES, Body, Document, Encoding};
 use domain::scripts;
 use spin_sdk::redis::{RedisParameter, RedisResult};
 
+use crate::auth::Knowledge;
 use crate::config::Config;
 use crate::limit::{Exceeded, Scope};
 pub(crate) use connection::StoreError;
 use connection::{Patience, attempt};
+pub(crate) use reports::Reports;
 
 /// How long a request waits for Redis altogether before its answer begins: a 503 is due within a
 /// second.
@@ -57,6 +60,8 @@ impl Script {
 static ADMIT: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::ADMIT));
 static ASK_REFRESH: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::ASK_REFRESH));
 static FIND_EMPLOYEE: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::FIND_EMPLOYEE));
+static NOTE_FAILURE: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::NOTE_FAILURE));
+static STATUS: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::STATUS));
 
 /// Redis, as one request sees it: with what is left of its patience.
 pub(crate) struct Store {
@@ -77,22 +82,28 @@ impl Store {
         self.patience = Patience::of(PATIENCE);
     }
 
-    /// Counts a request, and reads all that most requests need: one round trip.
+    /// Counts a request, and what it presents if that is known to be wrong, and reads all that most
+    /// requests need: one round trip.
     pub(crate) async fn admit(
         &mut self,
         scope: &Scope<'_>,
+        knowledge: Knowledge,
         memory: &str,
     ) -> Result<Result<Admission, Exceeded>, StoreError> {
         let keys = &self.config.keys;
         let mut names = vec![keys.current(), keys.verified(memory)];
         let counters = 0..scope.limits.len();
         names.extend(counters.map(|limit| keys.limit(scope.name, limit, &scope.client)));
-        let limits = scope.limits.iter();
-        let numbers: Vec<i64> = limits
-            .flat_map(|limit| [limit.count, limit.window_ms])
-            .map(u64::cast_signed)
-            .collect();
-        let results = self.script(&ADMIT, &names, &numbers).await?;
+        names.extend(self.failures(scope));
+        let limits = i64::try_from(scope.limits.len()).unwrap_or(i64::MAX);
+        let mut arguments = vec![number(limits), text(knowledge.name())];
+        let terms = scope.limits.iter().chain(scope.failure_limits);
+        arguments.extend(
+            terms
+                .flat_map(|limit| [limit.count, limit.window_ms])
+                .map(|term| number(term.cast_signed())),
+        );
+        let results = self.script(&ADMIT, &names, &arguments).await?;
         match <[RedisResult; 6]>::try_from(results) {
             Ok(
                 [
@@ -115,12 +126,39 @@ impl Store {
                     RedisResult::Int64(limit),
                     ..,
                 ],
-            ) => Ok(Err(Exceeded {
+            ) => Ok(Err(Exceeded::Requests {
                 limit: usize::try_from(limit).unwrap_or(usize::MAX),
                 wait_ms: wait.unsigned_abs(),
             })),
+            Ok([RedisResult::Int64(2), RedisResult::Int64(wait), ..]) => {
+                Ok(Err(Exceeded::WrongPasswords {
+                    wait_ms: wait.unsigned_abs(),
+                }))
+            }
             _ => Err(StoreError::Broken),
         }
+    }
+
+    /// Counts a wrong password of an admitted request. Those that are checked at the same time are
+    /// all admitted before the first of them is counted: the rate limits bound how many.
+    pub(crate) async fn note_failure(&mut self, scope: &Scope<'_>) -> Result<(), StoreError> {
+        let names: Vec<String> = self.failures(scope).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let windows: Vec<RedisParameter> = scope
+            .failure_limits
+            .iter()
+            .map(|limit| number(limit.window_ms.cast_signed()))
+            .collect();
+        self.script(&NOTE_FAILURE, &names, &windows).await?;
+        Ok(())
+    }
+
+    /// The counters of a client's wrong passwords.
+    fn failures(&self, scope: &Scope<'_>) -> impl Iterator<Item = String> {
+        let counters = 0..scope.failure_limits.len();
+        counters.map(|limit| self.config.keys.failures(limit, &scope.client))
     }
 
     /// The current record as it is stored; empty if there is none.
@@ -159,7 +197,7 @@ impl Store {
                 .map(|n| keys.block(generation, Document::Report, Encoding::Identity, n)),
         );
         let halves = [employee >> 32, employee & 0xffff_ffff].map(u64::cast_signed);
-        let arguments = [halves[0], halves[1], BLOCK_BYTES as i64];
+        let arguments = [halves[0], halves[1], BLOCK_BYTES as i64].map(number);
         let results = self.script(&FIND_EMPLOYEE, &names, &arguments).await?;
         match <[RedisResult; 2]>::try_from(results) {
             Ok([RedisResult::Int64(1), RedisResult::Binary(part)]) => Ok(Some(part)),
@@ -168,11 +206,24 @@ impl Store {
         }
     }
 
+    /// What the service's processes report of themselves.
+    pub(crate) async fn reports(&mut self) -> Result<Reports, StoreError> {
+        let keys = &self.config.keys;
+        let names = [
+            keys.poison(),
+            keys.history(),
+            keys.node_changes(),
+            keys.nodes(),
+        ];
+        let results = self.script(&STATUS, &names, &Reports::bounds()).await?;
+        Reports::read(results).ok_or(StoreError::Broken)
+    }
+
     /// Asks the refreshers for a snapshot, unless that was done already.
     pub(crate) async fn ask_refresh(&mut self) -> Result<(), StoreError> {
         let keys = &self.config.keys;
         let names = [keys.refresh_asked(), keys.commands()];
-        self.script(&ASK_REFRESH, &names, &[REFRESH_ASKED_MS])
+        self.script(&ASK_REFRESH, &names, &[number(REFRESH_ASKED_MS)])
             .await?;
         Ok(())
     }
@@ -186,11 +237,20 @@ impl Store {
         Ok(())
     }
 
-    /// Remembers a credential as verified.
-    pub(crate) async fn remember(&mut self, memory: &str) -> Result<(), StoreError> {
+    /// Remembers a credential as verified, and ends the counting of this client's guesses.
+    pub(crate) async fn remember(
+        &mut self,
+        scope: &Scope<'_>,
+        memory: &str,
+    ) -> Result<(), StoreError> {
         let key = self.config.keys.verified(memory);
         let arguments = || vec![text(&key), text("1"), text("PX"), number(REMEMBERED_MS)];
         self.execute("SET", &arguments).await?;
+        let failures: Vec<String> = self.failures(scope).collect();
+        if !failures.is_empty() {
+            let arguments = || failures.iter().map(|key| text(key)).collect();
+            self.execute("DEL", &arguments).await?;
+        }
         Ok(())
     }
 
@@ -206,14 +266,14 @@ impl Store {
         &mut self,
         script: &Script,
         keys: &[String],
-        numbers: &[i64],
+        further: &[RedisParameter],
     ) -> Result<Vec<RedisResult>, StoreError> {
         let arguments = |name: &str| {
-            let mut arguments = Vec::with_capacity(2 + keys.len() + numbers.len());
+            let mut arguments = Vec::with_capacity(2 + keys.len() + further.len());
             arguments.push(text(name));
             arguments.push(number(i64::try_from(keys.len()).unwrap_or(i64::MAX)));
             arguments.extend(keys.iter().map(|key| text(key)));
-            arguments.extend(numbers.iter().copied().map(number));
+            arguments.extend_from_slice(further);
             arguments
         };
         match self.execute("EVALSHA", &|| arguments(&script.hash)).await {

@@ -6,10 +6,16 @@
 
 /// Counts a request against its limits and answers with all that most requests need.
 ///
-/// `KEYS`: current, verified, one counter for each limit. `ARGV`: for each limit its count and its
-/// window in milliseconds. Returns `[admitted 0|1, wait_ms, limiting (0-based), now_ms, current or
-/// "", verified 0|1]`; `current` and `verified` are only read for an admitted request. A refused
-/// request is not counted.
+/// `KEYS`: current, verified, one counter for each rate limit, then one for each limit of wrong
+/// passwords. `ARGV`: how many rate limits there are, what is known of the credential (`right`,
+/// `wrong`, `unknown`: it has to be checked unless it is remembered as verified; `none`: there is
+/// none to guess with), then for each counter its count and its window in milliseconds.
+///
+/// Returns `[outcome, wait_ms, limiting (0-based), now_ms, current or "", verified 0|1]`. The outcome
+/// is 1 (admitted), 0 (a rate limit is exceeded) or 2 (as many wrong passwords as one limit allows
+/// have come from this client, so that not even the right one is admitted). A refused request is not
+/// counted, and nothing is read for it. An admitted `wrong` one is counted as a guess; a right one
+/// ends the counting of guesses.
 pub const ADMIT: &str = include_str!("scripts/admit.lua");
 
 /// Puts a refresh command on the stream unless one is there already.
@@ -38,6 +44,12 @@ pub const LEASE: &str = include_str!("scripts/lease.lua");
 /// `KEYS`: generation. `ARGV`: the last generation that the caller knows. Returns it.
 pub const NEXT_GENERATION: &str = include_str!("scripts/next_generation.lua");
 
+/// Counts a wrong password that was found out after its request had been admitted.
+///
+/// `KEYS`: one counter for each limit of wrong passwords. `ARGV`: for each its window in
+/// milliseconds.
+pub const NOTE_FAILURE: &str = include_str!("scripts/note_failure.lua");
+
 /// Makes a written snapshot the current one, or only renews its record.
 ///
 /// `KEYS`: lease, current, refresh-asked, then the keys of the snapshot, then those of the
@@ -46,3 +58,11 @@ pub const NEXT_GENERATION: &str = include_str!("scripts/next_generation.lua");
 /// Returns `OK`, or an error that begins with `FENCED` (another refresher leads), `CONFLICT`
 /// (current is not what was expected) or `MISSING` (a key of the snapshot is not there).
 pub const PUBLISH: &str = include_str!("scripts/publish.lua");
+
+/// Reads what the service's processes report of themselves.
+///
+/// `KEYS`: poison, history, node-changes, nodes. `ARGV`: how many nodes to return at most, and how
+/// many bytes the record of a node or of the history may have (a longer one is left out). Returns
+/// `[length of poison, history or "", changes to healthy, to hanging, to offline, node, node, …]`: flat,
+/// as Spin hands no other list to a component. A key of the wrong kind counts as absent.
+pub const STATUS: &str = include_str!("scripts/status.lua");

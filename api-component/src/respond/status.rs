@@ -1,16 +1,28 @@
-//! What is served, and how fresh it is: for operators.
+//! What is served, how fresh it is, and how all parts of the service do: for operators.
 
+use domain::history::HistoryStatus;
+use domain::node::{Kind, Node, State};
 use domain::record::{Counts, Current, Freshness};
 use serde::Serialize;
 
 use super::JSON;
 use crate::reply::Reply;
+use crate::store::Reports;
+
+/// How many nodes are shown.
+const MOST_NODES: usize = 500;
 
 /// The document.
 #[derive(Serialize)]
 struct Status<'a> {
     /// Absent before the first refresh.
     snapshot: Option<Snapshot<'a>>,
+    /// By kind and id.
+    nodes: Vec<NodeStatus<'a>>,
+    node_changes: NodeChanges,
+    commands: Commands,
+    /// Absent where none is kept.
+    history: Option<History<'a>>,
 }
 
 #[derive(Serialize)]
@@ -23,6 +35,11 @@ struct Snapshot<'a> {
     checked_age_s: u64,
     /// Whether something in it is older than the last refresh.
     stale: bool,
+    /// Whether it was put back from the history and nobody has confirmed it with upstream since.
+    recovered: bool,
+    /// Seconds since then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovered_age_s: Option<u64>,
     employees: u64,
     totals: Counts,
     types: Vec<Type<'a>>,
@@ -56,10 +73,64 @@ struct Source<'a> {
     error: Option<&'a str>,
 }
 
-/// Answers with what `current` says at `now_ms` of Redis's clock.
-pub(crate) fn respond(current: Option<&Current>, now_ms: u64) -> Reply {
+/// A process of the service.
+#[derive(Serialize)]
+struct NodeStatus<'a> {
+    id: &'a str,
+    kind: Kind,
+    release: &'a str,
+    state: State,
+    /// Whether it is the leading refresher.
+    leads: bool,
+    /// Seconds since it was started.
+    since_s: u64,
+    /// Seconds since it was last heard of.
+    beat_age_s: u64,
+    /// Seconds since its work last got on.
+    progress_age_s: u64,
+    last: &'a str,
+}
+
+/// How often a node came into each state.
+#[derive(Serialize)]
+struct NodeChanges {
+    healthy: u64,
+    hanging: u64,
+    offline: u64,
+}
+
+#[derive(Serialize)]
+struct Commands {
+    /// Entries of the stream that were no commands.
+    set_aside: u64,
+}
+
+#[derive(Serialize)]
+struct History<'a> {
+    store: &'a str,
+    /// Seconds since a refresh was last recorded; null if none was yet.
+    recorded_age_s: Option<u64>,
+    failures: u64,
+    /// Its last failure; null while it is well.
+    error: Option<&'a str>,
+}
+
+/// Answers with what `current` and `reports` say at `now_ms` of Redis's clock.
+pub(crate) fn respond(current: Option<&Current>, reports: &Reports, now_ms: u64) -> Reply {
+    let [healthy, hanging, offline] = reports.node_changes;
+    let history = reports.history.as_ref();
     let status = Status {
         snapshot: current.map(|current| snapshot(current, now_ms)),
+        nodes: nodes(&reports.nodes, now_ms),
+        node_changes: NodeChanges {
+            healthy,
+            hanging,
+            offline,
+        },
+        commands: Commands {
+            set_aside: reports.set_aside,
+        },
+        history: history.map(|history| history_status(history, now_ms)),
     };
     // A struct of texts and numbers always serialises.
     let json = serde_json::to_vec_pretty(&status).unwrap_or_default();
@@ -78,6 +149,10 @@ fn snapshot(current: &Current, now_ms: u64) -> Snapshot<'_> {
         age_s: seconds_since(current.published_at_ms, now_ms),
         checked_age_s: seconds_since(current.checked_at_ms, now_ms),
         stale: current.is_stale(),
+        recovered: current.recovered_at_ms.is_some(),
+        recovered_age_s: current
+            .recovered_at_ms
+            .map(|recovered_at_ms| seconds_since(recovered_at_ms, now_ms)),
         employees: current.employees,
         totals: current.totals(),
         types: types.collect(),
@@ -96,6 +171,46 @@ fn source(freshness: &Freshness, now_ms: u64) -> Source<'_> {
             .good_at_ms
             .map(|good_at_ms| seconds_since(good_at_ms, now_ms)),
         error: freshness.error.as_deref(),
+    }
+}
+
+fn nodes(nodes: &[Node], now_ms: u64) -> Vec<NodeStatus<'_>> {
+    let mut listed: Vec<&Node> = nodes
+        .iter()
+        .filter(|node| !node.is_forgotten(now_ms))
+        .collect();
+    listed.sort_by_key(|node| (node.kind.name(), &node.id));
+    listed.truncate(MOST_NODES);
+    listed
+        .into_iter()
+        .map(|node| node_status(node, now_ms))
+        .collect()
+}
+
+fn node_status(node: &Node, now_ms: u64) -> NodeStatus<'_> {
+    let state = node.state(now_ms);
+    NodeStatus {
+        id: &node.id,
+        kind: node.kind,
+        release: &node.release,
+        state,
+        // Who is not heard of has lost the lead, whatever it said last.
+        leads: node.leads && state != State::Offline,
+        since_s: seconds_since(node.since_ms, now_ms),
+        beat_age_s: seconds_since(node.beat_ms, now_ms),
+        progress_age_s: seconds_since(node.progress_ms, now_ms),
+        last: &node.last,
+    }
+}
+
+fn history_status(history: &HistoryStatus, now_ms: u64) -> History<'_> {
+    History {
+        store: &history.store,
+        recorded_age_s: history
+            .recorded_ms
+            .map(|recorded_ms| seconds_since(recorded_ms, now_ms)),
+        failures: history.failures,
+        error: history.error.as_deref(),
     }
 }
 
@@ -124,10 +239,10 @@ mod tests {
         });
         let current = Current::parse(current.to_string().as_bytes()).unwrap();
         assert_eq!(
-            respond(Some(&current), 70_000).json(),
-            json!({"snapshot": {
+            respond(Some(&current), &Reports::default(), 70_000).json()["snapshot"],
+            json!({
                 "generation": 3, "etag": "abc", "age_s": 60, "checked_age_s": 4, "stale": true,
-                "employees": 2,
+                "recovered": false, "employees": 2,
                 "totals": {"fetched": 10, "reported": 7, "unattributed": 2, "rejected": 1},
                 "types": [
                     {"type": "denial", "fetched": 6, "reported": 3, "unattributed": 2,
@@ -137,17 +252,102 @@ mod tests {
                 ],
                 "identities": {"entries": 9, "rejected": 1, "stale": false, "age_s": 5,
                     "error": null}
-            }})
+            })
+        );
+        let recovered = Current {
+            recovered_at_ms: Some(8_000),
+            ..current
+        };
+        let status = respond(Some(&recovered), &Reports::default(), 70_000).json();
+        assert_eq!(status["snapshot"]["recovered"], true);
+        assert_eq!(status["snapshot"]["recovered_age_s"], 62);
+    }
+
+    fn node(id: &str, kind: Kind, beat_ms: u64) -> Node {
+        Node {
+            id: id.to_owned(),
+            kind,
+            release: "0.1.0".to_owned(),
+            since_ms: 1_000,
+            beat_ms,
+            progress_ms: beat_ms - 1_000,
+            stall_ms: 10_000,
+            last: "published".to_owned(),
+            leads: kind == Kind::Refresher,
+            probed: None,
+        }
+    }
+
+    #[test]
+    fn the_parts_of_the_service_are_told_with_their_states() {
+        let reports = Reports {
+            set_aside: 4,
+            history: Some(HistoryStatus {
+                store: "folder".to_owned(),
+                recorded_ms: Some(60_000),
+                failures: 1,
+                error: Some("the disk is full".to_owned()),
+            }),
+            node_changes: [5, 6, 7],
+            nodes: vec![
+                node("b", Kind::Refresher, 65_000),
+                node("a", Kind::Refresher, 70_000),
+                node("z", Kind::Host, 70_000),
+            ],
+        };
+        let told = |id, kind, state, leads, beat_age_s: u64| {
+            json!({
+                "id": id, "kind": kind, "release": "0.1.0", "state": state, "leads": leads,
+                "since_s": 69, "beat_age_s": beat_age_s, "progress_age_s": beat_age_s + 1,
+                "last": "published"
+            })
+        };
+        assert_eq!(
+            respond(None, &reports, 70_000).json(),
+            json!({
+                "snapshot": null,
+                "nodes": [
+                    told("z", "host", "healthy", false, 0),
+                    told("a", "refresher", "healthy", true, 0),
+                    told("b", "refresher", "offline", false, 5),
+                ],
+                "node_changes": {"healthy": 5, "hanging": 6, "offline": 7},
+                "commands": {"set_aside": 4},
+                "history": {"store": "folder", "recorded_age_s": 10, "failures": 1,
+                    "error": "the disk is full"}
+            })
+        );
+    }
+
+    #[test]
+    fn who_was_gone_long_ago_is_not_listed_and_nor_are_too_many() {
+        let now_ms = 2 * domain::node::OFFLINE_KEPT_MS;
+        let many = (0..600).map(|n| node(&format!("{n:03}"), Kind::Host, now_ms));
+        let gone = node("!", Kind::Host, 2_000);
+        let reports = Reports {
+            nodes: many.rev().chain([gone]).collect(),
+            ..Reports::default()
+        };
+        let status = respond(None, &reports, now_ms).json();
+        let nodes = status["nodes"].as_array().unwrap();
+        assert_eq!(nodes.len(), MOST_NODES);
+        assert_eq!(
+            (&nodes[0]["id"], &nodes[499]["id"]),
+            (&json!("000"), &json!("499"))
         );
     }
 
     #[test]
     fn no_snapshot_is_told_as_well() {
-        let reply = respond(None, 0);
+        let reply = respond(None, &Reports::default(), 0);
         assert_eq!(
             (reply.status, reply.value("cache-control")),
             (200, "no-store")
         );
-        assert_eq!(reply.json(), json!({"snapshot": null}));
+        let status = reply.json();
+        assert_eq!(
+            (&status["snapshot"], &status["history"]),
+            (&json!(null), &json!(null))
+        );
     }
 }

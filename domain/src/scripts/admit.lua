@@ -1,29 +1,78 @@
-local limits = #KEYS - 2
-local refused, wait, limiting = false, 0, 0
-for i = 1, limits do
-  local counter, most, window = KEYS[i + 2], tonumber(ARGV[2 * i - 1]), ARGV[2 * i]
-  local count = redis.call('INCR', counter)
-  if count == 1 then
+local limits, credential = tonumber(ARGV[1]), ARGV[2]
+
+-- The count and the window of the limit whose counter is KEYS[i].
+local function terms(i)
+  return tonumber(ARGV[2 * i - 3]), tonumber(ARGV[2 * i - 2])
+end
+
+-- How long the window of a counter still runs. One that never ends, or later than it can (Redis's
+-- clock was set back), would hold the client up for more than was said.
+local function left(counter, window)
+  local ms = redis.call('PTTL', counter)
+  if ms < 0 or ms > window then
     redis.call('PEXPIRE', counter, window)
-  elseif count > most then
-    refused = true
-    local left = redis.call('PTTL', counter)
-    if left < 0 then
-      -- A counter that never ends would lock the client out for good.
-      redis.call('PEXPIRE', counter, window)
-      left = tonumber(window)
-    end
-    if left >= wait then
-      wait, limiting = left, i - 1
+    ms = window
+  end
+  return ms
+end
+
+local function count(i)
+  local most, window = terms(i)
+  local counted = redis.call('INCR', KEYS[i])
+  if counted == 1 then
+    redis.call('PEXPIRE', KEYS[i], window)
+    return false, window
+  end
+  return counted > most, left(KEYS[i], window)
+end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local failures = {}
+for i = 3 + limits, #KEYS do
+  failures[#failures + 1] = KEYS[i]
+end
+local failed, locked, wait, limiting = false, false, 0, 0
+if #failures > 0 then
+  for n, counted in ipairs(redis.call('MGET', unpack(failures))) do
+    if counted then
+      failed = true
+      local most, window = terms(2 + limits + n)
+      local ms = left(failures[n], window)
+      if (tonumber(counted) or 0) >= most and ms >= wait then
+        locked, wait, limiting = true, ms, n - 1
+      end
     end
   end
 end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if locked then
+  return {2, wait, limiting, now, '', 0}
+end
+
+local refused = false
+for i = 3, 2 + limits do
+  local exceeded, ms = count(i)
+  if exceeded then
+    refused = true
+    if ms >= wait then
+      wait, limiting = ms, i - 3
+    end
+  end
+end
 if refused then
-  for i = 1, limits do
-    redis.call('DECR', KEYS[i + 2])
+  for i = 3, 2 + limits do
+    redis.call('DECR', KEYS[i])
   end
   return {0, wait, limiting, now, '', 0}
 end
-return {1, 0, 0, now, redis.call('GET', KEYS[1]) or '', redis.call('EXISTS', KEYS[2])}
+
+local verified = redis.call('EXISTS', KEYS[2])
+if credential == 'wrong' then
+  for i = 3 + limits, #KEYS do
+    count(i)
+  end
+elseif failed and (credential == 'right' or (credential == 'unknown' and verified == 1)) then
+  redis.call('DEL', unpack(failures))
+end
+return {1, 0, 0, now, redis.call('GET', KEYS[1]) or '', verified}

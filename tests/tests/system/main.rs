@@ -10,6 +10,8 @@ mod golden;
 mod history;
 mod kill;
 mod limits;
+mod lockout;
+mod nodes;
 mod redis_outage;
 mod round_trips;
 mod shutdown;
