@@ -6,13 +6,10 @@ use std::rc::Rc;
 
 use domain::credentials::Account;
 use domain::keys::Keys;
-use domain::settings::{SettingError, SettingErrors, Settings};
+use domain::settings::{self, SettingError, SettingErrors, Settings};
 use spin_sdk::variables;
 
 use crate::problem::Problem;
-
-/// Where the manifest mounts the file.
-const FILE: &str = "/config/config.yaml";
 
 /// Settings with which requests can be answered.
 pub(crate) struct Config {
@@ -23,24 +20,6 @@ pub(crate) struct Config {
     /// Everything else.
     pub(crate) settings: Settings,
 }
-
-/// The variables that the manifest hands on, and the settings that they are; of one setting, the
-/// first variable that is not empty. There are two for Redis because the manifest says with
-/// `redis_url` what may be reached, where Spin takes no password.
-const VARIABLES: [(&str, &str); 12] = [
-    ("redis_secret_url", "REDIS_URL"),
-    ("redis_url", "REDIS_URL"),
-    ("redis_key_prefix", "REDIS_KEY_PREFIX"),
-    ("service_id", "SERVICE_ID"),
-    ("service_password", "SERVICE_PASSWORD"),
-    ("default_rate_limits", "DEFAULT_RATE_LIMITS"),
-    ("incidents_api_rate_limits", "INCIDENTS_API_RATE_LIMITS"),
-    ("wrong_password_limits", "WRONG_PASSWORD_LIMITS"),
-    ("snapshot_wait", "SNAPSHOT_WAIT"),
-    ("shutdown_enabled", "SHUTDOWN_ENABLED"),
-    ("trusted_proxies", "TRUSTED_PROXIES"),
-    ("trusted_proxy_header", "TRUSTED_PROXY_HEADER"),
-];
 
 thread_local! {
     static CONFIG: RefCell<Option<Rc<Config>>> = const { RefCell::new(None) };
@@ -61,14 +40,12 @@ pub(crate) async fn load() -> Result<Rc<Config>, Problem> {
 }
 
 fn read(file: &str, variables: Vec<(&'static str, String)>) -> Result<Config, Problem> {
-    let variable = |key: &str| {
-        let (_, value) = variables
-            .iter()
-            .find(|(name, value)| *name == key && !value.is_empty())?;
+    let value = |variable: &str| {
+        let (_, value) = variables.iter().find(|(name, _)| *name == variable)?;
         Some(value.clone())
     };
-    let settings =
-        Settings::read(file, variable).map_err(|SettingErrors(errors)| refusal(&errors))?;
+    let settings = Settings::read(file, |key| settings::from_variables(key, value))
+        .map_err(|SettingErrors(errors)| refusal(&errors))?;
     let account = settings
         .account
         .clone()
@@ -82,7 +59,7 @@ fn read(file: &str, variables: Vec<(&'static str, String)>) -> Result<Config, Pr
 
 /// The file's text; without a file, everything comes from variables.
 fn file() -> Result<String, Problem> {
-    match std::fs::read_to_string(FILE) {
+    match std::fs::read_to_string(settings::MOUNTED_FILE) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Problem::unavailable(
             "The service cannot read config/config.yaml. Check that it is mounted at /config and \
              may be read.",
@@ -95,9 +72,9 @@ fn file() -> Result<String, Problem> {
 /// had must not be replaced by what the file says.
 async fn variables() -> Result<Vec<(&'static str, String)>, Problem> {
     let mut found = Vec::new();
-    for (name, key) in VARIABLES {
+    for (name, _) in settings::VARIABLES {
         match variables::get(name).await {
-            Ok(value) => found.push((key, value)),
+            Ok(value) => found.push((name, value)),
             Err(variables::Error::Undefined(_)) => {}
             Err(_) => {
                 return Err(Problem::unavailable(format!(
@@ -134,22 +111,10 @@ mod tests {
 
     const FILE: &str = "SERVICE_ID: auditor\nSERVICE_PASSWORD: 'secret-in-file'\n";
 
-    #[test]
-    fn the_manifest_hands_on_every_variable() {
-        let manifest = include_str!("../../spin.toml");
-        let (_, section) = manifest.split_once("[component.api.variables]\n").unwrap();
-        let given = section
-            .lines()
-            .map_while(|line| line.split_once(" = "))
-            .map(|(name, _)| name);
-        let heeded = VARIABLES.map(|(name, _)| name);
-        assert_eq!(given.collect::<Vec<_>>(), heeded);
-    }
-
     fn refused(file: &str, variables: &[(&'static str, &str)]) -> String {
         let variables = variables
             .iter()
-            .map(|(key, value)| (*key, (*value).to_owned()));
+            .map(|(name, value)| (*name, (*value).to_owned()));
         let Err(problem) = read(file, variables.collect()) else {
             panic!("{file} is accepted");
         };
@@ -160,7 +125,7 @@ mod tests {
 
     #[test]
     fn variables_count_before_the_file() {
-        let config = read(FILE, vec![("REDIS_KEY_PREFIX", "other".to_owned())])
+        let config = read(FILE, vec![("redis_key_prefix", "other".to_owned())])
             .ok()
             .unwrap();
         assert_eq!(config.account.id, "auditor");
@@ -168,19 +133,10 @@ mod tests {
     }
 
     #[test]
-    fn of_two_variables_the_first_that_is_set_counts() {
-        for (secret, used) in [("redis://:p@h/1", "redis://:p@h/1"), ("", "redis://h")] {
-            let urls = [secret, "redis://h"].map(|url| ("REDIS_URL", url.to_owned()));
-            let config = read(FILE, urls.to_vec()).ok().unwrap();
-            assert_eq!(config.settings.redis_url.expose(), used);
-        }
-    }
-
-    #[test]
     fn the_placeholder_is_refused_by_name() {
         let detail = refused("SERVICE_ID: a\nSERVICE_PASSWORD: changeit", &[]);
         assert!(detail.contains("SERVICE_PASSWORD"), "{detail}");
-        let detail = refused(FILE, &[("SERVICE_PASSWORD", "changeit")]);
+        let detail = refused(FILE, &[("service_password", "changeit")]);
         assert!(detail.contains("SERVICE_PASSWORD"), "{detail}");
         assert!(refused("", &[]).contains("SERVICE_ID"));
     }

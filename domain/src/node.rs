@@ -16,6 +16,13 @@ pub const OFFLINE_AFTER_MS: u64 = 4_000;
 /// A node that is offline is listed for so long, in milliseconds.
 pub const OFFLINE_KEPT_MS: u64 = 3_600_000;
 
+/// The id of the process `pid` on the machine named `host`. `random` tells it from one that had the same
+/// number before it, or has it in another container of the same name.
+#[must_use]
+pub fn id(host: &str, pid: u32, random: u64) -> String {
+    format!("{host}:{pid}:{:08x}", random & 0xffff_ffff)
+}
+
 /// What a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -182,6 +189,11 @@ mod tests {
             ..node
         };
         assert_eq!(probed.state(1_000_000), State::Hanging);
+    }
+
+    #[test]
+    fn an_id_says_where_to_look() {
+        assert_eq!(id("web1", 7, 0x1_0000_002a), "web1:7:0000002a");
     }
 
     #[test]

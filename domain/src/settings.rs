@@ -45,6 +45,37 @@ pub const KEYS: [&str; 24] = [
     "TRUSTED_PROXY_HEADER",
 ];
 
+/// Where the application's manifest mounts the configuration file for the component.
+pub const MOUNTED_FILE: &str = "/config/config.yaml";
+
+/// The application's variables in Spin, and the settings that they are; of one setting, the first
+/// variable that is not empty counts. There are two for Redis because the manifest says with
+/// `redis_url` what may be reached, where Spin takes no password.
+pub const VARIABLES: [(&str, &str); 12] = [
+    ("redis_secret_url", "REDIS_URL"),
+    ("redis_url", "REDIS_URL"),
+    ("redis_key_prefix", "REDIS_KEY_PREFIX"),
+    ("service_id", "SERVICE_ID"),
+    ("service_password", "SERVICE_PASSWORD"),
+    ("default_rate_limits", "DEFAULT_RATE_LIMITS"),
+    ("incidents_api_rate_limits", "INCIDENTS_API_RATE_LIMITS"),
+    ("wrong_password_limits", "WRONG_PASSWORD_LIMITS"),
+    ("snapshot_wait", "SNAPSHOT_WAIT"),
+    ("shutdown_enabled", "SHUTDOWN_ENABLED"),
+    ("trusted_proxies", "TRUSTED_PROXIES"),
+    ("trusted_proxy_header", "TRUSTED_PROXY_HEADER"),
+];
+
+/// What the application's variables say of the setting `key`, given their values: the overrides for
+/// [`Settings::read`].
+pub fn from_variables(key: &str, value: impl Fn(&str) -> Option<String>) -> Option<String> {
+    VARIABLES
+        .iter()
+        .filter(|(_, setting)| *setting == key)
+        .filter_map(|(variable, _)| value(variable))
+        .find(|text| !text.is_empty())
+}
+
 /// What the whole service is told.
 #[derive(Debug, Clone)]
 pub struct Settings {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::credentials::ExpectedPassword;
 use domain::incident::{IdentityKind, IncidentType};
-use domain::settings::{HistoryStore, KEYS, SettingErrors, Settings};
+use domain::settings::{HistoryStore, KEYS, SettingErrors, Settings, VARIABLES, from_variables};
 
 const ACCOUNT: &str = "SERVICE_ID: 'auditor'\nSERVICE_PASSWORD: 's3cret'\n";
 
@@ -64,6 +64,34 @@ fn the_shipped_file_has_every_key_and_the_defaults() {
     assert_eq!(shipped.nodes_to_probe, defaults.nodes_to_probe);
     assert_eq!(shipped.trusted_proxies, defaults.trusted_proxies);
     assert_eq!(shipped.trusted_proxy_header, defaults.trusted_proxy_header);
+}
+
+#[test]
+fn the_manifest_hands_on_every_variable() {
+    let manifest = include_str!("../../spin.toml");
+    let (_, section) = manifest.split_once("[component.api.variables]\n").unwrap();
+    let given = section
+        .lines()
+        .map_while(|line| line.split_once(" = "))
+        .map(|(name, _)| name);
+    let heeded = VARIABLES.map(|(name, _)| name);
+    assert_eq!(given.collect::<Vec<_>>(), heeded);
+    for (_, key) in VARIABLES {
+        assert!(KEYS.contains(&key), "{key}");
+    }
+}
+
+#[test]
+fn of_two_variables_the_first_that_is_set_counts() {
+    for (secret, used) in [("redis://:p@h/1", "redis://:p@h/1"), ("", "redis://h")] {
+        let value = |name: &str| match name {
+            "redis_secret_url" => Some(secret.to_owned()),
+            "redis_url" => Some("redis://h".to_owned()),
+            _ => None,
+        };
+        let settings = Settings::read("", |key| from_variables(key, value)).unwrap();
+        assert_eq!(settings.redis_url.expose(), used);
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod engine;
 mod headers;
+mod heartbeat;
 mod instance;
 mod interfaces;
 pub mod manifest;
@@ -12,6 +13,7 @@ mod server;
 pub mod variables;
 
 pub use engine::{Program, ProgramError};
+pub use heartbeat::{Heartbeat, Reported};
 pub use instance::Reuse;
 pub use outbound::{AllowedHostError, AllowedHosts};
-pub use server::{Limits, MAX_CONNECTIONS, MAX_REQUEST_BODY, Server};
+pub use server::{Limits, MAX_CONNECTIONS, MAX_REQUEST_BODY, Server, Work};

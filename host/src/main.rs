@@ -10,7 +10,9 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Parser;
-use host::{Limits, Program, Reuse, Server, manifest::Application, variables::Values};
+use host::{
+    Heartbeat, Limits, Program, Reported, Reuse, Server, manifest::Application, variables::Values,
+};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -25,6 +27,9 @@ use tracing_subscriber::EnvFilter;
 ///
 /// A variable's value comes from --variable, else from the environment's SPIN_VARIABLE_<NAME in
 /// upper case>, else from the manifest's default.
+///
+/// Every second it reports itself to the service's Redis, for /status: its name, what it runs, since
+/// when, and whether it gets on. It goes on serving whatever becomes of that.
 ///
 /// SIGTERM or SIGINT ends it: requests in flight have 5 seconds to finish.
 ///
@@ -60,6 +65,10 @@ struct Arguments {
     /// How long an instance may take to begin an answer before it is ended: 60s, 500ms, 60.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_time)]
     request_timeout: Duration,
+
+    /// Does not report this host in Redis: /status will not list it.
+    #[arg(long)]
+    no_heartbeat: bool,
 }
 
 fn parse_variable(argument: &str) -> Result<(String, String), String> {
@@ -152,7 +161,9 @@ async fn run(application: Application, arguments: &Arguments) -> anyhow::Result<
         .with_context(|| format!("cannot listen on {}", arguments.listen))?;
     let program = Program::compile(&application.component)?;
     println!("listening on http://{}", listener.local_addr()?);
+    let reported = (!arguments.no_heartbeat).then(|| Reported::of(&application));
     let server = Server::new(listener, program, application, reuse, Limits::default());
+    let heartbeat = reported.map(|reported| Heartbeat::start(reported, server.work()));
     server
         .serve(async {
             tokio::select! {
@@ -161,6 +172,9 @@ async fn run(application: Application, arguments: &Arguments) -> anyhow::Result<
             }
         })
         .await;
+    if let Some(heartbeat) = heartbeat {
+        heartbeat.end().await;
+    }
     Ok(())
 }
 

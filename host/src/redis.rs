@@ -10,6 +10,7 @@ use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionInfo, FromRedisValue, IntoConnectionInfo,
     RedisError, Value, aio::MultiplexedConnection, io::tcp::TcpSettings,
 };
+use url::Url;
 use wasmtime::component::{Accessor, HasData, Resource, ResourceTable};
 
 use crate::{
@@ -191,19 +192,20 @@ async fn connect(address: &str, allowed: &AllowedHosts) -> Result<Connection, Er
         );
         return Err(Error::InvalidAddress);
     }
-    let target: ConnectionInfo = address
-        .into_connection_info()
-        .map_err(|_| Error::InvalidAddress)?;
+    dial(address).await.map_err(other)
+}
+
+/// Opens a connection, whose calls have no time limit.
+pub(crate) async fn dial(address: Url) -> Result<Connection, RedisError> {
+    let target: ConnectionInfo = address.into_connection_info()?;
     // A command is one small write: it must not wait for the answer to the one before.
     let target = target.set_tcp_settings(TcpSettings::default().set_nodelay(true));
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(None)
         .set_response_timeout(None);
-    Client::open(target)
-        .map_err(|_| Error::InvalidAddress)?
+    Client::open(target)?
         .get_multiplexed_async_connection_with_config(&config)
         .await
-        .map_err(other)
 }
 
 fn other(error: impl std::fmt::Display) -> Error {

@@ -1,6 +1,14 @@
 //! The HTTP server: connections in, requests to instances of the component, answers out.
 
-use std::{convert::Infallible, net::SocketAddr, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use futures::FutureExt as _;
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -59,11 +67,55 @@ impl Default for Limits {
     }
 }
 
+/// The requests of a server's life, counted.
+#[derive(Debug, Default)]
+pub struct Work {
+    begun: AtomicU64,
+    answered: AtomicU64,
+    ended: AtomicU64,
+}
+
+impl Work {
+    /// How many the component has begun to answer.
+    pub(crate) fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// How many wait for the beginning of their answer.
+    pub(crate) fn in_flight(&self) -> u64 {
+        let ended = self.ended.load(Ordering::Relaxed);
+        self.begun.load(Ordering::Relaxed).saturating_sub(ended)
+    }
+
+    /// Counts a request as in flight until the return value is dropped.
+    pub(crate) fn begin(&self) -> InFlight<'_> {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        InFlight(self)
+    }
+}
+
+/// A request in flight. Dropped without an answer, its client has given up.
+pub(crate) struct InFlight<'a>(&'a Work);
+
+impl InFlight<'_> {
+    /// The component has begun to answer it.
+    pub(crate) fn answered(self) {
+        self.0.answered.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.ended.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// A component behind a socket that is listened to.
 pub struct Server {
     listener: TcpListener,
     handler: ProxyHandler<Instances>,
     limits: Limits,
+    work: Arc<Work>,
 }
 
 impl Server {
@@ -81,7 +133,14 @@ impl Server {
             listener,
             handler: ProxyHandler::new(Instances::new(program, application, reuse)),
             limits,
+            work: Arc::default(),
         }
+    }
+
+    /// What it does, as it goes on.
+    #[must_use]
+    pub fn work(&self) -> Arc<Work> {
+        Arc::clone(&self.work)
     }
 
     /// Answers requests until `shutdown` is ready, then lets those in flight finish within
@@ -138,9 +197,11 @@ impl Server {
         let _ =
             socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(self.limits.stall_timeout));
 
-        let handler = self.handler.clone();
+        let (handler, work) = (self.handler.clone(), Arc::clone(&self.work));
         let client = client_address(client);
-        let service = service_fn(move |request| respond(handler.clone(), client.clone(), request));
+        let service = service_fn(move |request| {
+            respond(handler.clone(), Arc::clone(&work), client.clone(), request)
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.header_timeout)
@@ -157,6 +218,7 @@ impl Server {
 /// 500, and nothing more.
 async fn respond(
     handler: ProxyHandler<Instances>,
+    work: Arc<Work>,
     client: HeaderValue,
     request: Request<Incoming>,
 ) -> Result<Response<WasiBody>, Infallible> {
@@ -167,7 +229,9 @@ async fn respond(
     let Some(body) = bounded(body) else {
         return Ok(empty(StatusCode::PAYLOAD_TOO_LARGE));
     };
+    let in_flight = work.begin();
     let answer = handler.handle((), Request::from_parts(head, body)).await;
+    in_flight.answered();
     Ok(answer.unwrap_or_else(|error| {
         // A trap has been logged where it happened, with its cause.
         if !error.is::<TrapOrPanicError>() {

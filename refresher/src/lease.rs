@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::node;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -120,15 +121,11 @@ impl Lease {
     }
 }
 
-/// Who holds the lease: tells a person where to look, and no two processes have the same.
+/// Who holds the lease.
 fn holder() -> String {
     let host = rustix::system::uname();
     let host = host.nodename().to_string_lossy().into_owned();
-    format!(
-        "{host}:{}:{:08x}",
-        std::process::id(),
-        rand::random::<u32>()
-    )
+    node::id(&host, std::process::id(), rand::random())
 }
 
 struct Keeper {

@@ -5,7 +5,7 @@ use std::{
     io::{BufRead as _, BufReader, Read as _},
     net::{SocketAddr, TcpListener},
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Child, ChildStderr, Command, Output, Stdio},
 };
 
 use crate::{
@@ -14,21 +14,21 @@ use crate::{
     server::{Redis, application, until},
 };
 
-fn command(from: &Path) -> Command {
+pub(crate) fn command(from: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_host"));
     command.arg("--from").arg(from).env_remove("RUST_LOG");
     command
 }
 
 /// The program, running; it is killed when it is dropped.
-struct Running {
+pub(crate) struct Running {
     process: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     stdout: BufReader<std::process::ChildStdout>,
 }
 
 impl Running {
-    fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         let mut process = command
             .args(["--listen", "127.0.0.1:0"])
             .stdout(Stdio::piped())
@@ -45,14 +45,27 @@ impl Running {
         }
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// What it logs, where its standard error is piped.
+    pub(crate) fn log(&mut self) -> Log {
+        let log = self.process.stderr.take().unwrap();
+        Log {
+            lines: BufReader::new(log),
+            seen: String::new(),
+        }
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.process.id().to_string();
         let sent = Command::new("kill").args(["-s", name, &pid]).status();
         assert!(sent.unwrap().success());
     }
 
     /// Waits for its end, and returns its exit code and what it printed after its first line.
-    fn end(&mut self) -> (Option<i32>, String) {
+    pub(crate) fn end(&mut self) -> (Option<i32>, String) {
         let mut rest = String::new();
         self.stdout.read_to_string(&mut rest).unwrap();
         (self.process.wait().unwrap().code(), rest)
@@ -63,6 +76,38 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+/// The log of a program, as it comes.
+pub(crate) struct Log {
+    lines: BufReader<ChildStderr>,
+    seen: String,
+}
+
+impl Log {
+    /// Reads on until a line has `text` in it.
+    pub(crate) fn line_with(&mut self, text: &str) {
+        loop {
+            let from = self.seen.len();
+            let read = self.lines.read_line(&mut self.seen).unwrap();
+            assert!(read > 0, "no line with {text:?}: {}", self.seen);
+            if self.seen[from..].contains(text) {
+                return;
+            }
+        }
+    }
+
+    /// Reads what is left, once the program has ended.
+    pub(crate) fn rest(&mut self) -> String {
+        let from = self.seen.len();
+        self.lines.read_to_string(&mut self.seen).unwrap();
+        self.seen[from..].to_owned()
+    }
+
+    /// All that was read.
+    pub(crate) fn seen(&self) -> &str {
+        &self.seen
     }
 }
 

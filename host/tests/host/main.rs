@@ -2,6 +2,7 @@
 
 mod client;
 mod command;
+mod heartbeat;
 mod isolation;
 mod lifetime;
 mod program;

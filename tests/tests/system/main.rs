@@ -8,6 +8,7 @@ mod endpoints;
 mod faults;
 mod golden;
 mod history;
+mod hosts;
 mod kill;
 mod limits;
 mod lockout;
