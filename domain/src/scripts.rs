@@ -37,6 +37,8 @@ pub const FIND_EMPLOYEE: &str = include_str!("scripts/find_employee.lua");
 /// that the caller knows of (0 for none). `take` returns `[token, 1]` to the holder, `[token of the
 /// other, 0]` while another one's lease runs; `release` returns 1 if it was the holder's. A new holder
 /// gets a token greater than all before, and than the one given.
+/// A lease that would run for longer than the term that is asked for was written before the clock
+/// went back: it is cut to that term, so that a leader that is gone is missed no longer than ever.
 pub const LEASE: &str = include_str!("scripts/lease.lua");
 
 /// Draws the next generation: greater than all before, and than the one given.
@@ -66,3 +68,9 @@ pub const PUBLISH: &str = include_str!("scripts/publish.lua");
 /// `[length of poison, history or "", changes to healthy, to hanging, to offline, node, node, …]`: flat,
 /// as Spin hands no other list to a component. A key of the wrong kind counts as absent.
 pub const STATUS: &str = include_str!("scripts/status.lua");
+
+/// Deletes those parts of a snapshot that still are to go by themselves: staged, and part of no
+/// snapshot that is current.
+///
+/// `KEYS`: the parts. Returns `OK`.
+pub const UNSTAGE: &str = include_str!("scripts/unstage.lua");

@@ -507,7 +507,8 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
                 self.refuse(
                     "REDIS_URL",
                     "not an address of Redis".to_owned(),
-                    "redis://[user:password@]host:port[/database], or rediss:// for TLS",
+                    "redis://[user:password@]host:port[/database], or where Sentinel knows the primary \
+                     redis+sentinel://[user:password@]host:port[,host:port...]/SERVICE[/database]; rediss for TLS",
                 );
                 Secret::new("")
             }
@@ -656,13 +657,24 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
 /// Whether `text` has the parts of an address of Redis; whether they are right, Redis's client
 /// finds out.
 fn is_redis_url(text: &str) -> bool {
-    let address = ["redis://", "rediss://"]
-        .into_iter()
-        .find_map(|scheme| text.strip_prefix(scheme));
-    let authority = address.and_then(|address| address.split(['/', '?', '#']).next());
-    let host = authority.and_then(|authority| authority.rsplit('@').next());
-    host.is_some_and(|host| !host.is_empty() && !host.starts_with(':'))
-        && !text.contains(|c: char| c.is_whitespace() || c.is_control())
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return false;
+    };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let hosts = authority.rsplit('@').next().unwrap_or_default();
+    let is_host = |host: &str| !host.is_empty() && !host.starts_with(':');
+    let has_hosts = match scheme {
+        "redis" | "rediss" => is_host(hosts),
+        // The name of a service comes first in the path.
+        "redis+sentinel" | "rediss+sentinel" => {
+            let service = path
+                .strip_prefix('/')
+                .and_then(|path| path.split(['/', '?', '#']).next());
+            hosts.split(',').all(is_host) && service.is_some_and(|service| !service.is_empty())
+        }
+        _ => false,
+    };
+    has_hosts && !text.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
 /// Whether `text` may be a bucket's name
@@ -790,6 +802,8 @@ mod tests {
             "redis://127.0.0.1:6379/2",
             "rediss://user:p%40ss@redis.example:6380",
             "redis://:password@[::1]:6379",
+            "redis+sentinel://sentinel/main",
+            "rediss+sentinel://user:p%40ss@a:26379,[::1]:26379/main/2",
         ] {
             assert!(is_redis_url(good), "{good}");
         }
@@ -801,6 +815,10 @@ mod tests {
             "redis://:6379",
             "redis://user:password@",
             "redis:///0",
+            "redis+sentinel://a:26379",
+            "redis+sentinel://a:26379//2",
+            "redis+sentinel://a,/main",
+            "redis+sentinel://user:password@/main",
             "redis://a b",
         ] {
             assert!(!is_redis_url(bad), "{bad}");

@@ -128,6 +128,8 @@ fn main() -> ExitCode {
         .with_ansi(io::stderr().is_terminal())
         .init();
 
+    // TLS to Redis; an error only says that its cryptography has been chosen already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let given: Values = arguments.variables.iter().cloned().collect();
     let application = match Application::load(&arguments.from, &given, |name| std::env::var(name)) {
         Ok(application) => application,

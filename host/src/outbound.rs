@@ -3,7 +3,7 @@
 use thiserror::Error;
 use url::{Host, Url};
 
-/// The port of a Redis address that names none.
+/// The port of a `redis://` address that names none. As in Spin, `rediss://` has no such port.
 const DEFAULT_REDIS_PORT: u16 = 6379;
 
 /// Why an entry of `allowed_outbound_hosts` is refused. Never holds the entry: a value put into
@@ -11,21 +11,33 @@ const DEFAULT_REDIS_PORT: u16 = 6379;
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum AllowedHostError {
     /// Another protocol, or no protocol at all.
-    #[error("only redis://HOST[:PORT] is understood here (nothing but Redis can be reached)")]
+    #[error(
+        "only redis://HOST[:PORT] and rediss://HOST:PORT are understood here (nothing but Redis can be reached)"
+    )]
     NotRedis,
     /// A pattern, where Spin would allow one.
     #[error("patterns (*, ranges, networks) are not understood here: name the host and the port")]
     Pattern,
     /// Something besides the host and the port.
     #[error(
-        "it must be redis://HOST[:PORT] without user, password, path or database, as Spin has it"
+        "it must be redis://HOST[:PORT] or rediss://HOST:PORT without user, password, path or database, as Spin has it"
     )]
     NotOnlyHostAndPort,
 }
 
 /// The Redis servers that the component may reach: none, unless the manifest says so.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AllowedHosts(Vec<(Host, u16)>);
+pub struct AllowedHosts(Vec<Place>);
+
+/// A Redis server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    /// Whether it is reached by TLS alone, or without it alone.
+    has_tls: bool,
+    /// In the normal form: lower case, IPv4 in dotted form.
+    host: Host,
+    port: u16,
+}
 
 impl AllowedHosts {
     /// Reads the entries, with their templates already expanded. An empty one allows nothing, as
@@ -48,15 +60,15 @@ impl AllowedHosts {
     /// Whether a connection to this address may be opened.
     #[must_use]
     pub fn allows(&self, address: &Url) -> bool {
-        address.scheme() == "redis"
-            && host_and_port(address).is_some_and(|wanted| self.0.contains(&wanted))
+        place(address).is_some_and(|wanted| self.0.contains(&wanted))
     }
 }
 
-fn parse_entry(entry: &str) -> Result<(Host, u16), AllowedHostError> {
-    let authority = entry
-        .trim()
-        .strip_prefix("redis://")
+fn parse_entry(entry: &str) -> Result<Place, AllowedHostError> {
+    let entry = entry.trim();
+    let (_, authority) = entry
+        .split_once("://")
+        .filter(|(scheme, _)| matches!(*scheme, "redis" | "rediss"))
         .ok_or(AllowedHostError::NotRedis)?;
     let authority = authority.strip_suffix('/').unwrap_or(authority);
     if authority.contains('*') || authority.contains("..") {
@@ -65,16 +77,23 @@ fn parse_entry(entry: &str) -> Result<(Host, u16), AllowedHostError> {
     if authority.contains(['/', '@', '?', '#']) {
         return Err(AllowedHostError::NotOnlyHostAndPort);
     }
-    Url::parse(&format!("redis://{authority}"))
+    Url::parse(entry)
         .ok()
-        .and_then(|url| host_and_port(&url))
+        .and_then(|url| place(&url))
         .ok_or(AllowedHostError::NotOnlyHostAndPort)
 }
 
-/// The normal form of an address's host (lower case, IPv4 in dotted form), and its port.
-fn host_and_port(address: &Url) -> Option<(Host, u16)> {
-    let host = Host::parse(address.host_str()?).ok()?;
-    Some((host, address.port().unwrap_or(DEFAULT_REDIS_PORT)))
+fn place(address: &Url) -> Option<Place> {
+    let (has_tls, default) = match address.scheme() {
+        "redis" => (false, Some(DEFAULT_REDIS_PORT)),
+        "rediss" => (true, None),
+        _ => return None,
+    };
+    Some(Place {
+        has_tls,
+        host: Host::parse(address.host_str()?).ok()?,
+        port: address.port().or(default)?,
+    })
 }
 
 #[cfg(test)]
@@ -117,6 +136,23 @@ mod tests {
     }
 
     #[test]
+    fn tls_is_allowed_where_it_is_named_and_only_there() {
+        let entries = ["rediss://cache.example:6380"];
+        assert!(allows(&entries, "rediss://u:p@CACHE.example:6380/1"));
+        for refused in [
+            "redis://cache.example:6380",
+            "rediss://cache.example",
+            "rediss://cache.example:6379",
+        ] {
+            assert!(!allows(&entries, refused), "{refused}");
+        }
+        assert!(!allows(
+            &["redis://cache.example:6380"],
+            "rediss://cache.example:6380"
+        ));
+    }
+
+    #[test]
     fn nothing_is_allowed_by_default() {
         assert!(!allows(&[], "redis://127.0.0.1:6379"));
         assert!(!allows(&[""], "redis://127.0.0.1:6379"));
@@ -133,7 +169,11 @@ mod tests {
         for (entry, error) in [
             ("127.0.0.1:6379", AllowedHostError::NotRedis),
             ("https://example.com", AllowedHostError::NotRedis),
-            ("rediss://example.com:6379", AllowedHostError::NotRedis),
+            ("rediss://example.com", AllowedHostError::NotOnlyHostAndPort),
+            (
+                "redis+sentinel://example.com/main",
+                AllowedHostError::NotRedis,
+            ),
             ("redis://*:6379", AllowedHostError::Pattern),
             ("redis://*.example.com", AllowedHostError::Pattern),
             ("redis://example.com:1..9", AllowedHostError::Pattern),

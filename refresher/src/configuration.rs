@@ -5,10 +5,12 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
-use domain::credentials::{ExpectedPassword, Secret};
+use domain::credentials::ExpectedPassword;
 use domain::settings::{HistoryStore, SettingError, SettingErrors, Settings, UpstreamAccount};
 use thiserror::Error;
 use url::Url;
+
+use crate::store::hidden;
 
 /// Why there are no settings.
 #[derive(Debug, Error)]
@@ -87,21 +89,6 @@ fn unusable(path: &Path, errors: SettingErrors) -> ConfigurationError {
     ConfigurationError::Settings {
         path: path.to_owned(),
         errors,
-    }
-}
-
-/// `url` without its password.
-#[must_use]
-pub fn hidden(url: &Secret) -> String {
-    match Url::parse(url.expose()) {
-        Ok(mut parsed) => {
-            if parsed.password().is_some() {
-                // Only an address without a host cannot have one, and then it has none.
-                let _ = parsed.set_password(Some("***"));
-            }
-            parsed.into()
-        }
-        Err(_) => "[not an address]".to_owned(),
     }
 }
 

@@ -226,8 +226,10 @@ impl Publisher {
 
     /// Deletes what was written for nothing: it would take up memory for minutes.
     async fn give_back(&self, snapshot: &Snapshot) {
-        if let Err(error) = self.store.unstage(&snapshot.bodies).await {
-            tracing::debug!(%error, "bodies that were written for nothing stay until they expire");
+        for parts in [&snapshot.bodies, &snapshot.payloads] {
+            if let Err(error) = self.store.unstage(parts).await {
+                tracing::debug!(%error, "parts that were written for nothing stay until they expire");
+            }
         }
     }
 }

@@ -99,6 +99,8 @@ pub struct Refresher {
     interval: Duration,
     largest: u64,
     threads: usize,
+    /// By which policy Redis throws keys away, as of the last look.
+    eviction: Option<String>,
     /// What this process knew to be served when it took over last, until that is served again.
     lost: Option<Current>,
     /// Where refreshes are recorded, and what recovers when Redis is lost.
@@ -170,6 +172,7 @@ impl Refresher {
             interval: settings.refresh_interval,
             largest: settings.api_max_body_bytes,
             threads: available_parallelism().map_or(1, usize::from),
+            eviction: None,
             lost: None,
             history: None,
         }
@@ -204,6 +207,7 @@ impl Refresher {
     /// When Redis cannot be read or written, or holds what a newer release wrote.
     pub async fn take_over(&mut self, leadership: &Leadership) -> Result<(), RefreshError> {
         self.built = None;
+        self.warn_of_eviction().await;
         if self.lost.is_none() {
             self.lost = self.publisher.current().cloned();
         }
@@ -229,6 +233,20 @@ impl Refresher {
             }
             None => self.recover(leadership).await,
         }
+    }
+
+    /// Tells, once, that Redis is set to throw away what it should keep.
+    async fn warn_of_eviction(&mut self) {
+        let policy = self.store.eviction().await;
+        if self.eviction != policy
+            && let Some(policy) = &policy
+        {
+            tracing::warn!(
+                policy,
+                "Redis may throw parts of the snapshot away: set its maxmemory-policy to noeviction"
+            );
+        }
+        self.eviction = policy;
     }
 
     /// Serves the newest whole snapshot of the history, if there is one.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use domain::settings::Settings;
-use refresher::configuration::{self, hidden};
+use refresher::configuration;
 use refresher::fetch::Upstream;
 use refresher::heartbeat::{Activity, Heartbeat};
 use refresher::history::History;
@@ -18,7 +18,7 @@ use refresher::refresh::{Outcome, Refresher};
 use refresher::schedule::Schedule;
 use refresher::server::{self, Server};
 use refresher::shutdown;
-use refresher::store::Store;
+use refresher::store::{Store, hidden};
 use refresher::watch::Watch;
 use tokio::time::timeout;
 

@@ -1,8 +1,10 @@
 //! The one place that talks to Redis: connections that mend themselves, and a method for each step
 //! of the protocol.
 
+mod place;
+
 use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,17 +17,13 @@ use domain::record::{BLOCK_BYTES, Payload};
 use domain::scripts;
 use redis::aio::MultiplexedConnection;
 use redis::streams::StreamRangeReply;
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError,
-    RedisResult, Script,
-};
+use redis::{Cmd, ErrorKind, FromRedisValue, InfoDict, Pipeline, RedisError, RedisResult, Script};
 use thiserror::Error;
 use tokio::sync::Mutex;
 
-use crate::lease::Leadership;
-
-/// How long to wait for a connection.
-const CONNECT: Duration = Duration::from_millis(900);
+use crate::lease::{self, Leadership};
+use place::Place;
+pub use place::hidden;
 
 /// How long to wait for the answer to a small command.
 const ANSWER: Duration = Duration::from_millis(900);
@@ -45,6 +43,7 @@ const STAGED_MS: u64 = 600_000;
 static LEASE: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::LEASE));
 static NEXT_GENERATION: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::NEXT_GENERATION));
 static PUBLISH: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::PUBLISH));
+static UNSTAGE: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::UNSTAGE));
 
 /// Why Redis did not do what it should.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -52,6 +51,11 @@ pub enum StoreError {
     /// It cannot be reached, breaks off or takes too long.
     #[error("Redis cannot be reached: {0}; check that it runs and that REDIS_URL points to it")]
     Unreachable(String),
+    /// Its certificate, or its name in it, is not to be trusted.
+    #[error(
+        "Redis is not trusted: {0}; let the system trust who issued its certificate, or name that one's certificate in SSL_CERT_FILE, and check that REDIS_URL has a name that is in Redis's"
+    )]
+    Untrusted(String),
     /// Its memory is used up.
     #[error(
         "Redis is out of memory: raise its `maxmemory`, or give the service a Redis of its own"
@@ -60,6 +64,9 @@ pub enum StoreError {
     /// It is a replica, or cannot write to its disk.
     #[error("Redis takes no writes: {0}; point REDIS_URL to the primary, and check its disk")]
     ReadOnly(String),
+    /// The slot of our keys is on its way from one node of a cluster to another, or has no owner.
+    #[error("Redis Cluster is being rearranged: {0}")]
+    Moving(String),
     /// It is still reading its data set.
     #[error("Redis is still loading its data")]
     Loading,
@@ -101,9 +108,11 @@ impl From<RedisError> for StoreError {
             Some("OOM") => Self::OutOfMemory,
             Some("READONLY" | "MISCONF" | "NOREPLICAS") => Self::ReadOnly(said),
             Some("LOADING") => Self::Loading,
+            Some("MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN") => Self::Moving(said),
             Some("NOAUTH" | "WRONGPASS" | "NOPERM") => Self::Denied(said),
             Some(_) => Self::Refused(said),
             None if kind == ErrorKind::AuthenticationFailed => Self::Denied(said),
+            None if said.contains("invalid peer certificate") => Self::Untrusted(said),
             None if kind == ErrorKind::Io => Self::Unreachable(said),
             None => Self::Refused(said),
         }
@@ -113,15 +122,15 @@ impl From<RedisError> for StoreError {
 /// A connection that is opened when it is needed, and replaced when it proves broken.
 #[derive(Debug)]
 pub(crate) struct Link {
-    client: Client,
+    place: Arc<Place>,
     answer: Duration,
     open: Mutex<Option<MultiplexedConnection>>,
 }
 
 impl Link {
-    fn new(client: Client, answer: Duration) -> Self {
+    fn new(place: Arc<Place>, answer: Duration) -> Self {
         Self {
-            client,
+            place,
             answer,
             open: Mutex::new(None),
         }
@@ -153,13 +162,7 @@ impl Link {
         if let Some(connection) = &*open {
             return Ok(connection.clone());
         }
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT))
-            .set_response_timeout(Some(self.answer));
-        let connection = self
-            .client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await?;
+        let connection = self.place.connect(self.answer).await?;
         Ok(open.insert(connection).clone())
     }
 
@@ -170,8 +173,8 @@ impl Link {
         };
         let broken = error.is_io_error() || error.is_unrecoverable_error();
         let error = StoreError::from(error);
-        // A replica may have taken over: a new connection finds the primary.
-        if broken || matches!(error, StoreError::ReadOnly(_)) {
+        // Another node may have taken over: a new connection finds it.
+        if broken || matches!(error, StoreError::ReadOnly(_) | StoreError::Moving(_)) {
             *self.open.lock().await = None;
         }
         Err(error)
@@ -183,7 +186,7 @@ impl Link {
 pub struct Store {
     /// The names of the keys.
     pub keys: Keys,
-    client: Client,
+    place: Arc<Place>,
     /// For what must not wait behind large bodies: above all the lease.
     control: Link,
     bodies: Link,
@@ -216,18 +219,19 @@ impl Store {
     /// # Errors
     /// When `url` is not one of a Redis.
     pub fn new(url: &Secret, prefix: &str) -> Result<Self, StoreError> {
-        let client = Client::open(url.expose())?;
+        let keys = Keys::new(prefix);
+        let place = Arc::new(Place::parse(url, keys.current())?);
         Ok(Self {
-            keys: Keys::new(prefix),
-            control: Link::new(client.clone(), ANSWER),
-            bodies: Link::new(client.clone(), MOVED),
-            client,
+            keys,
+            control: Link::new(Arc::clone(&place), ANSWER),
+            bodies: Link::new(Arc::clone(&place), MOVED),
+            place,
         })
     }
 
     /// A connection of its own, for commands that block for less than `answer`.
     pub(crate) fn link(&self, answer: Duration) -> Link {
-        Link::new(self.client.clone(), answer)
+        Link::new(Arc::clone(&self.place), answer)
     }
 
     /// The connection for small commands.
@@ -397,7 +401,8 @@ impl Store {
         Ok(found.unwrap_or_default())
     }
 
-    /// Whether anybody's lease runs.
+    /// Whether anybody's lease runs. One that runs for longer than a term was written before the clock
+    /// went back, and says nothing.
     ///
     /// # Errors
     /// When Redis cannot be asked.
@@ -406,7 +411,8 @@ impl Store {
             .control
             .query(&Cmd::hget(self.keys.lease(), "expires_ms"))
             .await?;
-        Ok(expires_ms.unwrap_or(0) > self.now_ms().await?)
+        let left_ms = expires_ms.unwrap_or(0).saturating_sub(self.now_ms().await?);
+        Ok((1..=millis(lease::TERM)).contains(&left_ms))
     }
 
     /// Draws a generation greater than all before, and than `known`.
@@ -434,16 +440,32 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes parts that were staged for nothing.
+    /// Deletes parts that were staged for nothing. Those that meanwhile belong to a current snapshot
+    /// stay. See [`scripts::UNSTAGE`].
     ///
     /// # Errors
     /// When Redis cannot be told; they then go by themselves.
     pub async fn unstage(&self, parts: &[Part]) -> Result<(), StoreError> {
         for some in parts.chunks(KEYS_AT_ONCE) {
-            let keys: Vec<&str> = some.iter().map(|part| part.key.as_str()).collect();
-            self.bodies.query::<()>(&Cmd::unlink(keys)).await?;
+            let mut script = UNSTAGE.prepare_invoke();
+            for part in some {
+                script.key(&part.key);
+            }
+            self.bodies.script::<()>(&script).await?;
         }
         Ok(())
+    }
+
+    /// The policy by which Redis would throw parts of the snapshot away when its memory is used up;
+    /// `None` if it would not, or does not tell.
+    pub async fn eviction(&self) -> Option<String> {
+        let mut info = redis::cmd("INFO");
+        info.arg("memory");
+        // It tells nothing that matters to a user who may not ask.
+        let info: InfoDict = self.control.query(&info).await.ok()?;
+        let policy: String = info.get("maxmemory_policy")?;
+        let bound: u64 = info.get("maxmemory")?;
+        (bound > 0 && policy != "noeviction").then_some(policy)
     }
 
     /// Makes `record` the current one. See [`scripts::PUBLISH`].

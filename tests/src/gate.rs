@@ -1,7 +1,7 @@
 //! A way to Redis that closes after so many bytes: what a process has sent by then is all that
-//! Redis ever hears of it.
+//! Redis ever hears of it. It may be made to lead to another Redis, as an address does after a failover.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -23,9 +23,15 @@ pub struct Gate {
 
 #[derive(Debug)]
 struct Meter {
-    limit: u64,
-    sent: Mutex<u64>,
+    way: Mutex<Way>,
     closed: watch::Sender<bool>,
+}
+
+#[derive(Debug)]
+struct Way {
+    target: String,
+    limit: u64,
+    sent: u64,
 }
 
 impl Gate {
@@ -37,18 +43,21 @@ impl Gate {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it has an address");
         let meter = Arc::new(Meter {
-            limit,
-            sent: Mutex::new(0),
+            way: Mutex::new(Way {
+                target: redis.address(),
+                limit,
+                sent: 0,
+            }),
             closed: watch::Sender::new(false),
         });
-        let target = redis.address();
         let mut doorman = JoinSet::new();
         let own = Arc::clone(&meter);
         doorman.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
-                let (target, meter) = (target.clone(), Arc::clone(&own));
+                let meter = Arc::clone(&own);
                 connections.spawn(async move {
+                    let target = meter.way().target.clone();
                     let Ok(server) = TcpStream::connect(target).await else {
                         return;
                     };
@@ -80,7 +89,17 @@ impl Gate {
     /// Never.
     #[must_use]
     pub fn sent(&self) -> u64 {
-        *self.meter.sent.lock().expect("nobody panics with it")
+        self.meter.way().sent
+    }
+
+    /// Leads new connections to `redis`, and lets all bytes pass.
+    ///
+    /// # Panics
+    /// Never.
+    pub fn lead_to(&self, redis: &Redis) {
+        let mut way = self.meter.way();
+        way.target = redis.address();
+        way.limit = u64::MAX;
     }
 
     /// Waits until it is closed: Redis then has exactly so many bytes.
@@ -115,11 +134,15 @@ async fn pass(meter: &Meter, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
 }
 
 impl Meter {
+    fn way(&self) -> MutexGuard<'_, Way> {
+        self.way.lock().expect("nobody panics with it")
+    }
+
     /// How many of `bytes` may pass, and whether nothing may pass after them.
     fn take(&self, bytes: usize) -> (usize, bool) {
-        let mut sent = self.sent.lock().expect("nobody panics with it");
-        let granted = (self.limit - *sent).min(bytes as u64);
-        *sent += granted;
-        (granted as usize, *sent == self.limit)
+        let mut way = self.way();
+        let granted = (way.limit - way.sent).min(bytes as u64);
+        way.sent += granted;
+        (granted as usize, way.sent == way.limit)
     }
 }

@@ -1,22 +1,26 @@
 //! Starts the parts of the system as processes of their own, each test with its own set, and ends
 //! them with it.
 
+mod certificates;
 mod client;
 mod clock;
 mod door;
 mod gate;
 mod process;
 mod redis;
+mod sentinel;
 mod snapshot;
 mod system;
 mod upstream;
 
+pub use certificates::Certificates;
 pub use client::{Answer, Client};
 pub use clock::Clock;
 pub use door::{Door, Passage};
 pub use gate::Gate;
 pub use process::{Process, Signal, TempDir, manifest, on_a_small_disk, program, until};
 pub use redis::Redis;
+pub use sentinel::Sentinel;
 pub use snapshot::{FIRST_VERSION, incidents_in, keys, mark, stored_snapshot, version_in};
 pub use system::{Host, ID, PASSWORD, System, host, host_with, refresher, server_command};
 pub use upstream::{Sample, TYPES, Upstream};

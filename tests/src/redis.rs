@@ -5,9 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use redis::FromRedisValue;
 use redis::aio::MultiplexedConnection;
 use tokio::process::Command;
 
+use crate::certificates::Certificates;
 use crate::clock::Clock;
 use crate::process::{Process, Signal, TempDir, until};
 
@@ -19,6 +21,7 @@ pub struct Redis {
     port: u16,
     arguments: Vec<String>,
     clock: Option<Arc<Clock>>,
+    scheme: &'static str,
 }
 
 impl Redis {
@@ -35,24 +38,47 @@ impl Redis {
     /// # Panics
     /// When it does not answer.
     pub async fn start_with(arguments: &[&str]) -> Self {
-        Self::start_by(None, arguments).await
+        Self::start_as("redis", "--port", arguments, None).await
     }
 
-    /// Starts one that looks at `clock`, if there is one, with further `arguments`.
+    /// Starts one that looks at `clock`.
     ///
     /// # Panics
     /// When it does not answer.
-    pub async fn start_by(clock: Option<Arc<Clock>>, arguments: &[&str]) -> Self {
+    pub async fn start_by(clock: Arc<Clock>) -> Self {
+        Self::start_as("redis", "--port", &[], Some(clock)).await
+    }
+
+    /// Starts one that speaks nothing but TLS, with `certificates`.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn start_with_tls(certificates: &Certificates) -> Self {
+        let [certificate, key] = certificates.of_the_server();
+        let arguments = [
+            ["--port", "0"],
+            ["--tls-cert-file", &certificate],
+            ["--tls-key-file", &key],
+            ["--tls-auth-clients", "no"],
+        ];
+        Self::start_as("rediss", "--tls-port", arguments.as_flattened(), None).await
+    }
+
+    async fn start_as(
+        scheme: &'static str,
+        port_name: &str,
+        arguments: &[&str],
+        clock: Option<Arc<Clock>>,
+    ) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
-        let arguments: Vec<String> = arguments.iter().map(|&a| a.to_owned()).collect();
+        let given: Vec<String> = arguments.iter().map(|&a| a.to_owned()).collect();
         // Somebody else may take the port between its choice and its use: then another one is
         // chosen.
         for _ in 0..10 {
-            let port = TcpListener::bind("127.0.0.1:0")
-                .and_then(|listener| listener.local_addr())
-                .expect("a free port")
-                .port();
-            let mut process = launch(folder.path(), port, &arguments, clock.as_deref());
+            let port = free_port();
+            let mut arguments = given.clone();
+            arguments.extend([port_name.to_owned(), port.to_string()]);
+            let mut process = launch(folder.path(), &arguments, clock.as_deref());
             let came_up = until(
                 "Redis is up or has ended",
                 Duration::from_secs(20),
@@ -71,6 +97,7 @@ impl Redis {
                     port,
                     arguments,
                     clock,
+                    scheme,
                 };
             }
         }
@@ -86,13 +113,34 @@ impl Redis {
     /// Its address.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("{}://127.0.0.1:{}", self.scheme, self.port)
     }
 
     /// Its host and port.
     #[must_use]
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Its port.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What it answers to a command of words.
+    ///
+    /// # Panics
+    /// When it refuses.
+    pub async fn ask<T: FromRedisValue>(&self, words: &str) -> T {
+        let mut connection = self.connection().await;
+        let mut words = words.split(' ');
+        let mut command = redis::cmd(words.next().unwrap_or_default());
+        for word in words {
+            command.arg(word);
+        }
+        let answer = command.query_async(&mut connection).await;
+        answer.unwrap_or_else(|error| panic!("{command:?}: {error}"))
     }
 
     /// A connection of the test's own.
@@ -117,8 +165,7 @@ impl Redis {
     /// # Panics
     /// When it does not come up.
     pub async fn start_again(&mut self) {
-        let clock = self.clock.as_deref();
-        self.process = launch(self.folder.path(), self.port, &self.arguments, clock);
+        self.process = launch(self.folder.path(), &self.arguments, self.clock.as_deref());
         until("Redis is up again", Duration::from_secs(20), async || {
             (self.process.logged("Ready to accept connections") > 0).then_some(())
         })
@@ -136,10 +183,18 @@ impl Redis {
     }
 }
 
-fn launch(folder: &Path, port: u16, arguments: &[String], clock: Option<&Clock>) -> Process {
+/// A port that nobody listens on.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
+        .port()
+}
+
+fn launch(folder: &Path, arguments: &[String], clock: Option<&Clock>) -> Process {
     let mut command = Command::new("redis-server");
     command
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+        .args(["--bind", "127.0.0.1"])
         .args(["--save", "", "--appendonly", "no"])
         // Its log goes to standard error's file by way of this one.
         .args(["--logfile", "/dev/stderr"])

@@ -36,7 +36,8 @@ pub(crate) enum StoreError {
     /// The manifest does not allow its address, or it is none.
     #[error(
         "The service may not connect to its store. For its operator: the variable redis_url must \
-         be set to the address of Redis; a component reaches no other."
+         be set to redis://HOST:PORT, the address of Redis itself, not of a Sentinel; a component \
+         reaches no other."
     )]
     NotAllowed,
     /// A part of the snapshot that should be there is not.

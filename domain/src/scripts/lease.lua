@@ -14,6 +14,9 @@ if holder == ARGV[2] then
   return {token, 1}
 end
 if expires > now then
+  if expires - now > tonumber(ARGV[3]) then
+    redis.call('HSET', KEYS[1], 'expires_ms', now + ARGV[3])
+  end
   return {token, 0}
 end
 -- Redis may have been emptied: tokens go on from the last one that anybody knows.

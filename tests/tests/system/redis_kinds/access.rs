@@ -1,0 +1,103 @@
+//! Who may use Redis, and whether it is the one that is meant.
+
+use end_to_end::{
+    Certificates, Client, Process, Redis, Upstream, host, mark, refresher, server_command, until,
+};
+use redis::RedisResult;
+
+use super::{BOUND, refused, serves};
+
+/// The rights that the refresher needs, as the README has them.
+const REFRESHER: &str = "SETUSER refresher on >canary-1 ~{incidents}:* -@all +get +set +del +unlink \
+     +exists +psetex +pttl +pexpire +persist +hget +hmget +hset +hdel +hgetall +hincrby +xadd +xack \
+     +xrevrange +xreadgroup +xgroup|create +time +evalsha +script|load +info";
+
+/// The rights that the component and its host need, as the README has them.
+const COMPONENT: &str = "SETUSER component on >canary-2 ~{incidents}:* -@all +get +mget +set +del \
+     +exists +incr +decr +pttl +pexpire +time +strlen +getrange +xadd +xlen +hget +hvals +hset +hdel \
+     +eval +evalsha";
+
+/// Defines a user.
+async fn grant(redis: &Redis, rule: &str) {
+    let mut connection = redis.connection().await;
+    let words: Vec<&str> = rule.split_whitespace().collect();
+    let done: RedisResult<()> = redis::cmd("ACL")
+        .arg(words)
+        .query_async(&mut connection)
+        .await;
+    done.unwrap_or_else(|error| panic!("{rule}: {error}"));
+}
+
+#[tokio::test]
+async fn two_users_with_the_rights_that_they_need_are_enough() {
+    let (redis, upstream) = (Redis::start().await, Upstream::start().await);
+    for rule in [REFRESHER, COMPONENT, "SETUSER nobody on >canary-3"] {
+        grant(&redis, rule).await;
+    }
+    let url = |login: &str| format!("redis://{login}@{}", redis.address());
+    mark(&upstream, 1).await;
+    let own = url("refresher:canary-1");
+    let mut filling = Process::start(refresher(
+        &["run"],
+        &redis,
+        &upstream,
+        &[("REDIS_URL", &own)],
+    ));
+    let secret = url("component:canary-2");
+    let limits = ("incidents_api_rate_limits", "1000 per day");
+    let host = host(&redis, &[("redis_secret_url", &secret), limits]).await;
+    serves(&host.client, 1).await;
+    mark(&upstream, 2).await;
+    serves(&host.client, 2).await;
+    assert_eq!(host.client.get("/incidents/1").await.status, 200);
+    assert_eq!(host.client.get("/incidents/unattributed").await.status, 200);
+    assert_eq!(host.client.get("/status").await.status, 200);
+    assert_eq!(host.client.get("/shutdown").await.status, 200);
+    let status = filling.exit(BOUND).await;
+    assert!(status.success(), "{}", filling.log());
+    // What was denied stands in the log of Redis itself. That a client's library tells its name, where
+    // Redis knows how, is nothing that matters.
+    let denied: Vec<redis::Value> = redis.ask("ACL LOG").await;
+    let mut denied = denied.iter().map(|entry| format!("{entry:?}"));
+    let matters = denied.find(|entry| !entry.contains("client|setinfo"));
+    assert_eq!(matters, None);
+
+    // A user without rights, and one who is unknown.
+    for login in ["nobody:canary-3", "stranger:canary-4"] {
+        let log = refused(&redis, &upstream, &[("REDIS_URL", &url(login))]).await;
+        assert!(log.contains("denies access"), "{log}");
+        assert!(log.contains("ACL") && !log.contains("canary"), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn tls_is_spoken_by_all_and_only_with_a_redis_that_is_trusted() {
+    let certificates = Certificates::make();
+    let redis = Redis::start_with_tls(&certificates).await;
+    let upstream = Upstream::start().await;
+    mark(&upstream, 1).await;
+    let (server, environment) = server_command(&redis, "127.0.0.1:0");
+    let mut command = refresher(&["run", "--server", &server], &redis, &upstream, &[]);
+    command
+        .envs(environment)
+        .env("SSL_CERT_FILE", certificates.issuer());
+    let mut service = Process::start(command);
+    let client = Client::new(&service.ready().await);
+    serves(&client, 1).await;
+    assert_eq!(client.get("/incidents/1").await.status, 200);
+
+    let others = Certificates::make();
+    let others = others.issuer();
+    let trusts_others = ("SSL_CERT_FILE", others.to_str().expect("a text"));
+    let log = refused(&redis, &upstream, &[trusts_others]).await;
+    assert!(log.contains("Redis is not trusted"), "{log}");
+    assert!(log.contains("SSL_CERT_FILE"), "{log}");
+    // Without TLS there is nobody.
+    let plain = redis.url().replace("rediss://", "redis://");
+    let log = refused(&redis, &upstream, &[("REDIS_URL", &plain)]).await;
+    assert!(log.contains("Redis cannot be reached"), "{log}");
+    until("it still leads", BOUND, async || {
+        service.is_running().then_some(())
+    })
+    .await;
+}
