@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use refresher::explain::Condition;
 use url::Url;
 
 /// Fetches security incidents from the upstream API, groups them by employee and priority, and
@@ -28,6 +29,8 @@ Examples:
     refresher run --server 'spin up --listen 127.0.0.1:9000'
   One refresh, from cron:
     refresher once && echo fresh
+  Why an incident is where it is:
+    refresher explain --type intrusion --where timestamp=1629939474.1346128
   A hash to put in place of SERVICE_PASSWORD:
     printf %s 'my password' | refresher hash-password
 
@@ -70,6 +73,16 @@ pub(crate) enum Task {
         #[arg(long, value_name = "COMMAND")]
         server: String,
     },
+    /// Tell where a row of upstream's went, and why: reported, unattributed or rejected
+    ///
+    /// Reads the snapshot that is served and the upstream answers that it was made of, and changes
+    /// nothing. Code 0 if a row was found, 1 if none.
+    Explain {
+        #[command(flatten)]
+        config: Config,
+        #[command(flatten)]
+        row: RowOptions,
+    },
     /// Show the settings in force, secrets hidden, or all that is wrong with them
     CheckConfig {
         #[command(flatten)]
@@ -100,6 +113,37 @@ pub(crate) struct Config {
         default_value = "config/config.yaml"
     )]
     pub(crate) path: PathBuf,
+}
+
+/// Which row is meant.
+#[derive(Debug, Args)]
+pub(crate) struct RowOptions {
+    /// Only among the rows of this type
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) kind: Option<String>,
+    /// A member of the row and its value, as its JSON is written or as the text in it reads; several
+    /// must all hold
+    #[arg(
+        long = "where",
+        value_name = "FIELD=VALUE",
+        required = true,
+        allow_hyphen_values = true
+    )]
+    pub(crate) conditions: Vec<Condition>,
+    /// Tell of no more rows than this
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) limit: usize,
+    /// How the answer looks
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text, value_name = "FORMAT")]
+    pub(crate) format: OutputFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// For people
+    Text,
+    /// One JSON object, for programs
+    Json,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -9,6 +9,7 @@ pub mod build;
 pub mod commands;
 pub mod compress;
 pub mod configuration;
+pub mod explain;
 pub mod fetch;
 mod huge_pages;
 pub mod lease;

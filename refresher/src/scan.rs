@@ -45,7 +45,7 @@ pub(crate) struct Scanner<'a> {
     not_finite: bool,
 }
 
-type Scan<T> = Result<T, ScanError>;
+pub(crate) type Scan<T> = Result<T, ScanError>;
 
 impl<'a> Scanner<'a> {
     /// A scanner at the start of `body`.

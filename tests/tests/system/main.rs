@@ -5,6 +5,7 @@ mod cli;
 mod cold_start;
 mod compose;
 mod endpoints;
+mod explain;
 mod faults;
 mod golden;
 mod kill;
