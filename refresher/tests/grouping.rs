@@ -253,6 +253,24 @@ fn rows_that_cannot_be_used_are_kept_with_the_reason() {
     );
 }
 
+/// Found by the fuzzer: a row that upstream's reader takes must not be too deep for the report's.
+#[test]
+fn the_deepest_row_that_is_accepted_leaves_the_report_readable() {
+    let kind = IncidentType::defaults().remove(0);
+    let mut accepted = 0;
+    for depth in 1..140 {
+        let nested = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let row = format!(r#"{{"priority":"low","reported_by":1,"timestamp":1,"x":{nested}}}"#);
+        let body = format!(r#"{{"results":[{row}]}}"#);
+        if Run::parse(&kind, Bytes::from(body.clone())).is_ok() {
+            let report = build(std::slice::from_ref(&kind), &[body], "{}", 1);
+            serde_json::from_slice::<serde_json::Value>(&report.json).unwrap();
+            accepted = depth;
+        }
+    }
+    assert!(accepted > 100, "{accepted}");
+}
+
 #[test]
 fn other_shapes_are_refused_with_the_place() {
     let kind = &IncidentType::defaults()[0];
