@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use chrono::DateTime;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use refresher::explain::Condition;
 use url::Url;
 
 /// Fetches security incidents from the upstream API, groups them by employee and priority, and
@@ -32,6 +33,8 @@ Examples:
   What was served at half past ten, and what there is to choose from:
     refresher replay --at 2026-11-25T10:30:00Z --out report.json
     refresher history --from 2026-11-25T10:00:00Z
+  Why an incident is where it is:
+    refresher explain --type intrusion --where timestamp=1629939474.1346128
   A hash to put in place of SERVICE_PASSWORD:
     printf %s 'my password' | refresher hash-password
 
@@ -74,6 +77,16 @@ pub(crate) enum Task {
         #[arg(long, value_name = "COMMAND")]
         server: String,
     },
+    /// Tell where a row of upstream's went, and why: reported, unattributed or rejected
+    ///
+    /// Reads the snapshot that is served (with --at, one of the history) and the upstream answers that it
+    /// was made of, and changes nothing. Code 0 if a row was found, 1 if none.
+    Explain {
+        #[command(flatten)]
+        config: Config,
+        #[command(flatten)]
+        row: RowOptions,
+    },
     /// Show the settings in force, secrets hidden, or all that is wrong with them
     CheckConfig {
         #[command(flatten)]
@@ -112,8 +125,8 @@ pub(crate) enum Task {
         #[arg(long, value_name = "N", default_value_t = 100)]
         limit: usize,
         /// How they are told
-        #[arg(long, value_enum, default_value_t = ListFormat::Text, value_name = "FORMAT")]
-        format: ListFormat,
+        #[arg(long, value_enum, default_value_t = OutputFormat::Text, value_name = "FORMAT")]
+        format: OutputFormat,
         /// Read and check all that they are made of
         #[arg(long)]
         verify: bool,
@@ -147,6 +160,41 @@ pub(crate) struct Config {
     pub(crate) path: PathBuf,
 }
 
+/// Which row is meant.
+#[derive(Debug, Args)]
+pub(crate) struct RowOptions {
+    /// Only among the rows of this type
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) kind: Option<String>,
+    /// A member of the row and its value, as its JSON is written or as the text in it reads; several
+    /// must all hold
+    #[arg(
+        long = "where",
+        value_name = "FIELD=VALUE",
+        required = true,
+        allow_hyphen_values = true
+    )]
+    pub(crate) conditions: Vec<Condition>,
+    /// As of this moment in the past, by the history: in the notation of `replay --at`. Without, as of
+    /// what is served now, by Redis
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) at: Option<u64>,
+    /// Tell of no more rows than this
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) limit: usize,
+    /// How the answer looks
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text, value_name = "FORMAT")]
+    pub(crate) format: OutputFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// For people
+    Text,
+    /// JSON, one object a line, for programs
+    Json,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
     /// For people
@@ -164,14 +212,6 @@ pub(crate) enum Part {
     Unattributed,
     /// The rows that could not be used
     Rejected,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ListFormat {
-    /// For people
-    Text,
-    /// One JSON object a line
-    Json,
 }
 
 /// Reads a moment; milliseconds since the Unix epoch.

@@ -9,6 +9,7 @@ pub mod build;
 pub mod commands;
 pub mod compress;
 pub mod configuration;
+pub mod explain;
 pub mod fetch;
 pub mod heartbeat;
 pub mod history;

@@ -13,26 +13,16 @@ use domain::record::Document;
 use domain::settings::Settings;
 use refresher::configuration;
 use refresher::history::replay::rebuild;
-use refresher::history::{Entry, History, HistoryError, Manifest};
+use refresher::history::{Entry, History, HistoryError, Manifest, Recorded};
 use serde_json::json;
 
-use crate::cli::{ListFormat, Part};
+use crate::cli::{OutputFormat, Part};
 
 /// `refresher replay`
 pub(crate) fn replay(config: &Path, at_ms: u64, part: Part, out: Option<&Path>) -> Result<()> {
     let settings = configuration::read(config)?;
     let history = open(&settings)?;
-    let recorded = block_on(async {
-        let entry = history.newest_at(at_ms).await?;
-        let entry = entry.with_context(|| {
-            format!(
-                "the history has nothing at or before {}; `refresher history` lists what there is",
-                time(at_ms)
-            )
-        })?;
-        let manifest = history.read(&entry).await?;
-        Ok(history.load(manifest).await?)
-    })?;
+    let recorded = block_on(recorded_at(&history, at_ms))?;
     let (generation, at_ms) = (recorded.manifest.record.generation, recorded.manifest.at_ms);
     let document = match part {
         Part::Report => Document::Report,
@@ -54,6 +44,22 @@ pub(crate) fn replay(config: &Path, at_ms: u64, part: Part, out: Option<&Path>) 
     }
 }
 
+/// What was served at a moment: that of the last refresh at or before it.
+///
+/// # Errors
+/// There is none, or it is damaged, or the store fails.
+pub(crate) async fn recorded_at(history: &History, at_ms: u64) -> Result<Recorded> {
+    let entry = history.newest_at(at_ms).await?;
+    let entry = entry.with_context(|| {
+        format!(
+            "the history has nothing at or before {}; `refresher history` lists what there is",
+            time(at_ms)
+        )
+    })?;
+    let manifest = history.read(&entry).await?;
+    Ok(history.load(manifest).await?)
+}
+
 /// Writes beside the file first, so that it is there whole or not at all.
 fn write_whole(file: &Path, body: &[u8]) -> io::Result<()> {
     let mut partial = file.as_os_str().to_owned();
@@ -71,7 +77,7 @@ pub(crate) fn list(
     config: &Path,
     range: &RangeInclusive<u64>,
     limit: usize,
-    format: ListFormat,
+    format: OutputFormat,
     verify: bool,
 ) -> Result<()> {
     let settings = configuration::read(config)?;
@@ -115,10 +121,10 @@ async fn check(
     Ok(manifest)
 }
 
-fn line(entry: &Entry, manifest: &Result<Manifest, HistoryError>, format: ListFormat) -> String {
+fn line(entry: &Entry, manifest: &Result<Manifest, HistoryError>, format: OutputFormat) -> String {
     let time = time(entry.at_ms);
     match (manifest, format) {
-        (Ok(manifest), ListFormat::Text) => {
+        (Ok(manifest), OutputFormat::Text) => {
             let record = &manifest.record;
             let totals = record.totals();
             let stale = manifest.stale();
@@ -137,7 +143,7 @@ fn line(entry: &Entry, manifest: &Result<Manifest, HistoryError>, format: ListFo
                 totals.rejected
             )
         }
-        (Ok(manifest), ListFormat::Json) => json!({
+        (Ok(manifest), OutputFormat::Json) => json!({
             "time": time,
             "generation": manifest.record.generation,
             "etag": manifest.record.etag,
@@ -146,14 +152,18 @@ fn line(entry: &Entry, manifest: &Result<Manifest, HistoryError>, format: ListFo
             "stale": manifest.stale(),
         })
         .to_string(),
-        (Err(error), ListFormat::Text) => format!("{time}  cannot be rebuilt: {error}"),
-        (Err(error), ListFormat::Json) => {
+        (Err(error), OutputFormat::Text) => format!("{time}  cannot be rebuilt: {error}"),
+        (Err(error), OutputFormat::Json) => {
             json!({ "time": time, "error": error.to_string() }).to_string()
         }
     }
 }
 
-fn open(settings: &Settings) -> Result<History> {
+/// The history that `settings` name.
+///
+/// # Errors
+/// There is none, or it cannot be opened.
+pub(crate) fn open(settings: &Settings) -> Result<History> {
     refresher::tls::prepare();
     let place = settings.history_store.as_ref();
     let place = place.context("no history is kept: HISTORY_STORE is none")?;
@@ -169,7 +179,7 @@ fn time(ms: u64) -> String {
         .to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-fn block_on<T>(task: impl Future<Output = Result<T>>) -> Result<T> {
+pub(crate) fn block_on<T>(task: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
     let result = runtime.block_on(task);
     runtime.shutdown_background();

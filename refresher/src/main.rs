@@ -6,12 +6,14 @@ mod logging;
 mod look_back;
 mod password;
 mod run;
+mod why;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser as _;
 use refresher::configuration::{self, ConfigurationError};
+use refresher::explain::ExplainError;
 use refresher::server::ServerError;
 
 use crate::cli::{Arguments, Task};
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let is_usage = error.is::<ConfigurationError>()
+                || matches!(error.downcast_ref(), Some(ExplainError::UnknownType { .. }))
                 || matches!(
                     error.downcast_ref(),
                     Some(ServerError::Words { .. } | ServerError::Empty)
@@ -45,6 +48,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Run { config, server } => run::run(&config.path, server.as_deref()),
         Task::Once { config } => run::once(&config.path),
         Task::Serve { config, server } => run::serve(&config.path, &server),
+        Task::Explain { config, row } => why::explain_rows(&config.path, row),
         Task::CheckConfig { config } => {
             let settings = configuration::read(&config.path)?;
             configuration::upstream(&config.path, &settings)?;

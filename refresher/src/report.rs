@@ -4,6 +4,7 @@
 //! so that every bucket (an employee's incidents of one priority) fills in order, and writes into
 //! its own part of the buffer.
 
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::attribute::{Attribution, Identities};
 use crate::huge_pages;
 use crate::merge::Merge;
 use crate::parallel::in_parallel;
-use crate::rows::{Reason, Run};
+use crate::rows::{Reason, RowAt, Run};
 
 /// What a refresh publishes, uncompressed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -160,6 +161,68 @@ impl Assigned {
     }
 }
 
+/// Where a usable or rejected row went; positions count from 1, in documents of `of` rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Into the report.
+    Reported {
+        /// Under this employee.
+        employee: u64,
+        /// In the group of this priority.
+        priority: Priority,
+        /// Its position in that group.
+        position: u64,
+        /// How many rows that group has.
+        of: u64,
+    },
+    /// The identity map lacks its address.
+    Unattributed {
+        /// Its position among the unattributed rows of its type.
+        position: u64,
+        /// How many of those there are.
+        of: u64,
+    },
+    /// It could not be used.
+    Rejected {
+        /// Why.
+        reason: Reason,
+        /// Its position among the rejected rows of its type.
+        position: u64,
+        /// How many of those there are.
+        of: u64,
+    },
+}
+
+impl Assigned {
+    /// Where [`Self::write`] puts the `wanted` rows of the same `runs`, each named by the index of its
+    /// run and where it is there; found by the same stages.
+    pub(crate) fn places(
+        &self,
+        types: &[IncidentType],
+        runs: &[Option<Arc<Run>>],
+        wanted: &HashSet<(usize, RowAt)>,
+    ) -> HashMap<(usize, RowAt), Place> {
+        let mut places = HashMap::with_capacity(wanted.len());
+        let mut note = |run, at, place| {
+            if wanted.contains(&(run, at)) {
+                places.insert((run, at), place);
+            }
+        };
+        let openings = Openings::new(types);
+        for shard in 0..self.shards {
+            let entries = self.runs.iter().map(|found| found.shards.get(shard));
+            let entries = entries.map(|entries| entries.cloned().unwrap_or_default());
+            Shard::plan(entries.collect(), runs, &openings).places(runs, &mut note);
+        }
+        for (index, (found, run)) in self.runs.iter().zip(runs).enumerate() {
+            if let Some(run) = run.as_deref() {
+                found.places(run, |at, place| note(index, at, place));
+            }
+        }
+        places
+    }
+}
+
 /// A row with its employee, in one of the runs.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
@@ -220,6 +283,32 @@ impl Attributed {
             unattributed: self.unknown.len() as u64,
             rejected: (run.rejections.len() + self.not_addresses.len()) as u64,
         }
+    }
+
+    /// Tells `note` the place of each row that is not in the report, as the lists of them have it.
+    fn places(&self, run: &Run, mut note: impl FnMut(RowAt, Place)) {
+        let of = self.unknown.len() as u64;
+        for (row, position) in self.unknown.iter().zip(1..) {
+            note(RowAt::Usable(*row), Place::Unattributed { position, of });
+        }
+        let of = (run.rejections.len() + self.not_addresses.len()) as u64;
+        for ((at, reason), position) in self.rejected(run).zip(1..) {
+            let place = Place::Rejected {
+                reason,
+                position,
+                of,
+            };
+            note(at, place);
+        }
+    }
+
+    /// The rows that could not be used, and why.
+    fn rejected<'a>(&'a self, run: &'a Run) -> impl Iterator<Item = (RowAt, Reason)> {
+        let rejections = run.rejections.iter().zip(0..);
+        let rejections = rejections.map(|(found, index)| (RowAt::Rejected(index), found.reason));
+        let not_addresses = self.not_addresses.iter();
+        let not_addresses = not_addresses.map(|row| (RowAt::Usable(*row), Reason::Identity));
+        rejections.chain(not_addresses)
     }
 
     fn samples(&self, run: Option<&Run>) -> Samples {
@@ -392,12 +481,7 @@ impl Shard {
         openings: &Openings,
     ) -> Vec<u8> {
         let index = self.write_frame(out, offset);
-        // A run that is not there has no entries.
-        let rows = |run: usize| runs[run].as_deref().map_or(&[][..], |run| &run.rows);
-        let entries = self.entries.iter().map(Vec::as_slice);
-        let merged = Merge::new(entries, |run, entry: &Entry| {
-            rows(run)[entry.row as usize].time
-        });
+        let merged = merged(&self.entries, runs);
         for (place, entry) in merged {
             let Some(run) = runs[place].as_deref() else {
                 continue;
@@ -410,6 +494,27 @@ impl Shard {
             bucket.at = at + 1;
         }
         index
+    }
+
+    /// Tells `note` the place of each row.
+    fn places(&self, runs: &[Option<Arc<Run>>], note: &mut impl FnMut(usize, RowAt, Place)) {
+        let mut ids = vec![0; self.employees.len()];
+        for (id, place) in &self.employees {
+            ids[*place as usize] = *id;
+        }
+        let mut seen = vec![[0_u64; 4]; self.employees.len()];
+        for (run, entry) in merged(&self.entries, runs) {
+            let (place, priority) = (entry.employee as usize, entry.priority);
+            let position = &mut seen[place][priority as usize];
+            *position += 1;
+            let reported = Place::Reported {
+                employee: ids[place],
+                priority,
+                position: *position,
+                of: u64::from(self.buckets[place][priority as usize].rows),
+            };
+            note(run, RowAt::Usable(entry.row), reported);
+        }
     }
 
     /// Writes everything but the rows, and lets each bucket point to where its rows go.
@@ -438,6 +543,20 @@ impl Shard {
         }
         index
     }
+}
+
+/// The entries of a shard in the order of time, each with the index of its run: within every group,
+/// the order of the report.
+fn merged<'a>(
+    entries: &'a [Vec<Entry>],
+    runs: &'a [Option<Arc<Run>>],
+) -> impl Iterator<Item = (usize, &'a Entry)> {
+    // A run that is not there has no entries.
+    let rows = |run: usize| runs[run].as_deref().map_or(&[][..], |run| &run.rows);
+    Merge::new(
+        entries.iter().map(Vec::as_slice),
+        move |run, entry: &Entry| rows(run)[entry.row as usize].time,
+    )
 }
 
 fn index_entry(employee: u64, part: Range<usize>) -> [u8; EmployeeEntry::BYTES] {
@@ -515,16 +634,10 @@ impl List {
 }
 
 fn list_rejected(run: &Run, found: &Attributed, list: &mut List) {
-    let mut push = |reason: Reason, row: &[u8]| {
+    for (at, reason) in found.rejected(run) {
         // The row as a text: it may not be JSON.
-        let item =
-            serde_json::json!({ "reason": reason.text(), "row": String::from_utf8_lossy(row) });
+        let row = String::from_utf8_lossy(run.text(at));
+        let item = serde_json::json!({ "reason": reason.text(), "row": row });
         list.push(item.to_string().as_bytes());
-    };
-    for rejection in &run.rejections {
-        push(rejection.reason, run.rejected(rejection));
-    }
-    for row in &found.not_addresses {
-        push(Reason::Identity, run.original(&run.rows[*row as usize]));
     }
 }

@@ -145,6 +145,15 @@ pub(crate) struct Rejection {
     len: u32,
 }
 
+/// Where a row is in its [`Run`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum RowAt {
+    /// An index of [`Run::rows`].
+    Usable(u32),
+    /// An index of [`Run::rejections`].
+    Rejected(u32),
+}
+
 /// The rows of one incident type, in the order of their timestamps.
 #[derive(Debug)]
 pub struct Run {
@@ -229,6 +238,25 @@ impl Run {
     /// A rejected row as upstream sent it.
     pub(crate) fn rejected(&self, rejection: &Rejection) -> &[u8] {
         slice(&self.body, rejection.start, rejection.len)
+    }
+
+    /// Where each row is, in the order in which upstream sent them.
+    pub(crate) fn in_upstream_order(&self) -> impl Iterator<Item = RowAt> {
+        let rows = self.rows.iter().zip(0..);
+        let rows = rows.map(|(row, index)| (row.start, RowAt::Usable(index)));
+        let rejections = self.rejections.iter().zip(0..);
+        let rejections = rejections.map(|(row, index)| (row.start, RowAt::Rejected(index)));
+        let mut all: Vec<_> = rows.chain(rejections).collect();
+        all.sort_unstable_by_key(|(start, _)| *start);
+        all.into_iter().map(|(_, at)| at)
+    }
+
+    /// The row there, as upstream sent it.
+    pub(crate) fn text(&self, at: RowAt) -> &[u8] {
+        match at {
+            RowAt::Usable(index) => self.original(&self.rows[index as usize]),
+            RowAt::Rejected(index) => self.rejected(&self.rejections[index as usize]),
+        }
     }
 
     /// What follows `type` and `priority` in the report: a row's other members and its closing
@@ -551,7 +579,7 @@ fn rewrite(row: &[u8]) -> Box<[u8]> {
 
 /// Whether a member's name is `expected`, also when it is written with escapes.
 #[inline]
-fn is_named(body: &[u8], name: Text, expected: &[u8]) -> bool {
+pub(crate) fn is_named(body: &[u8], name: Text, expected: &[u8]) -> bool {
     if name.escaped {
         return unescape(body, name).is_some_and(|name| name.as_bytes() == expected);
     }

@@ -1,8 +1,11 @@
 //! `cargo xtask`: sets up what is missing, builds, starts the whole system and runs the tests.
 
 mod apt;
+mod audit;
 mod bench;
 mod build;
+mod cargo_tool;
+mod fuzz;
 mod guard;
 mod interrupt;
 mod lock;
@@ -53,6 +56,15 @@ enum Task {
     Bench(bench::Options),
     /// Set up, build, and put the whole service under a steady load: nothing may grow
     Soak(soak::Options),
+    /// Throw made-up input at all code that reads what comes from outside
+    ///
+    /// Installs cargo-fuzz into the target folder the first time. An input on which a check fails is
+    /// kept there, and named.
+    Fuzz(fuzz::Options),
+    /// Check all dependencies against RustSec's advisories and against deny.toml
+    ///
+    /// Installs cargo-deny into the target folder the first time. Needs the network and git.
+    Audit(audit::Options),
     /// End what another task started, should that be killed; not for people
     #[command(hide = true)]
     Guard,
@@ -88,6 +100,8 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Test(options) => test::run(&options, &workspace, &steps),
         Task::Bench(options) => bench::run(&options, &workspace, &steps),
         Task::Soak(options) => soak::run(&options, &workspace, &steps),
+        Task::Fuzz(options) => fuzz::run(&options, &workspace, &steps),
+        Task::Audit(options) => audit::run(&options, &workspace, &steps),
         Task::Guard => unreachable!("handled above"),
     }
 }

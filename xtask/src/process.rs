@@ -84,23 +84,34 @@ impl Steps {
         command: &mut Command,
         limit: Duration,
     ) -> Result<()> {
+        let (status, output) = self.captured(label, command, limit)?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(Failed::new(label, status, output).into())
+        }
+    }
+
+    /// Runs `command`, shows only `label` and the time, and gives how it ended and what it said.
+    ///
+    /// # Errors
+    /// It cannot be started, outlasts `limit`, or a signal came.
+    pub(crate) fn captured(
+        &self,
+        label: &str,
+        command: &mut Command,
+        limit: Duration,
+    ) -> Result<(ExitStatus, String)> {
         let path = self.scratch().join("step.log");
         let log =
             File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
         command.stdout(log.try_clone()?).stderr(log);
         let mut step = Step::start(label);
         match self.run(command, Some(limit), || step.tick()) {
-            Ok(status) if status.success() => {
-                step.end("done");
-                Ok(())
-            }
             Ok(status) => {
-                step.end("failed");
+                step.end(if status.success() { "done" } else { "failed" });
                 let output = fs::read(&path).unwrap_or_default();
-                Err(
-                    Failed::new(label, status, String::from_utf8_lossy(&output).into_owned())
-                        .into(),
-                )
+                Ok((status, String::from_utf8_lossy(&output).into_owned()))
             }
             Err(error) => {
                 step.end("stopped");
@@ -135,6 +146,11 @@ impl Failed {
     fn new(label: &str, status: ExitStatus, output: String) -> Self {
         let status = status.to_string();
         let line = format!("{label}: {}", main_line(&output).unwrap_or(&status));
+        Self { line, output }
+    }
+
+    /// That of which `line` says what went wrong.
+    pub(crate) fn with_line(line: String, output: String) -> Self {
         Self { line, output }
     }
 

@@ -60,7 +60,8 @@ impl Manifest {
     }
 
     /// The identity map's freshness and whether the map had entries, then each type's.
-    pub(crate) fn sources(&self) -> Vec<(Freshness, bool)> {
+    #[must_use]
+    pub fn sources(&self) -> Vec<(Freshness, bool)> {
         let identities = &self.record.identities;
         let mut sources = vec![(identities.freshness.clone(), identities.entries > 0)];
         sources.extend(self.types.iter().map(|kind| {

@@ -227,6 +227,17 @@ async fn any_moment_is_rebuilt_byte_for_byte() {
         assert!(replayed.status.success(), "{}", stderr(&replayed));
         assert_eq!(fs::read(&out).expect("a file"), unattributed.body);
     }
+    // A row of the past is explained by the past.
+    let (at_ms, report, _) = &served[0];
+    let at = format!("{}.{:03}", (at_ms + 200) / 1000, (at_ms + 200) % 1000);
+    let of_old = format!("version={}", version_in(&report.body));
+    let asked = ["explain", "--type", "other", "--where", &of_old];
+    let explained = service.task(&[&asked[..], &["--at", &at]].concat()).await;
+    assert!(explained.status.success(), "{}", stderr(&explained));
+    let text = String::from_utf8_lossy(&explained.stdout).into_owned();
+    assert!(text.contains(&of_old["version=".len()..]), "{text}");
+    assert_eq!(service.task(&asked).await.status.code(), Some(1));
+
     let nothing = service.task(&["replay", "--at", "1000"]).await;
     assert_eq!(nothing.status.code(), Some(1));
     assert!(

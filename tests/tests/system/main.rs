@@ -6,6 +6,7 @@ mod cold_start;
 mod compose;
 mod endpoints;
 mod every_fault;
+mod explain;
 mod faults;
 mod golden;
 mod history;

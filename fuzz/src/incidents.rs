@@ -1,0 +1,135 @@
+//! Upstream's answers: every row is accounted for, and what is published is JSON.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use domain::incident::IncidentType;
+use domain::record::{EmployeeEntry, Freshness};
+use refresher::attribute::Identities;
+use refresher::explain::{Answer, Basis, Question, explain};
+use refresher::report::Report;
+use refresher::rows::{PayloadError, Run};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+#[derive(Deserialize)]
+struct Group<'a> {
+    count: u64,
+    #[serde(borrow)]
+    incidents: Vec<&'a RawValue>,
+}
+
+/// Reads the identity map and the answers of three types, and builds the report of them.
+///
+/// # Panics
+/// When a row is lost or what is built is not JSON.
+pub fn check(data: &[u8]) {
+    let [map, denial, probing, other] = super::parts(data);
+    let identities = Identities::parse(map).unwrap_or_default();
+    let types: Vec<IncidentType> = IncidentType::defaults()
+        .into_iter()
+        .filter(|kind| ["denial", "probing", "other"].contains(&kind.name.as_str()))
+        .collect();
+    let bodies = [denial, probing, other].map(Bytes::copy_from_slice);
+    let parsed = types.iter().zip(&bodies).map(|(kind, body)| {
+        let run = Run::parse(kind, body.clone());
+        check_syntax(body, &run);
+        run.ok().map(Arc::new)
+    });
+    let runs: Vec<_> = parsed.collect();
+    let report = Report::build(&types, &runs, &identities, 1);
+    assert_eq!(report, Report::build(&types, &runs, &identities, 3));
+    check_documents(&types, &report);
+    check_explanation(&types, map, bodies, &runs, &report);
+}
+
+/// What is taken is JSON, and what is refused for its syntax is none, as another parser sees it.
+fn check_syntax(body: &[u8], run: &Result<Run, PayloadError>) {
+    let is_json = serde_json::from_slice::<IgnoredAny>(body).is_ok();
+    // Which we take, since some encoders write them.
+    let words: [&[u8]; 2] = [b"NaN", b"Infinity"];
+    let more_than_json = words
+        .iter()
+        .any(|word| body.windows(word.len()).any(|part| part == *word));
+    match run {
+        Ok(_) => assert!(is_json || more_than_json),
+        Err(PayloadError::Syntax { problem, .. }) => {
+            assert!(!is_json || *problem == "nested too deeply");
+        }
+        Err(_) => {}
+    }
+}
+
+fn check_documents(types: &[IncidentType], report: &Report) {
+    let employees: HashMap<String, HashMap<String, Group<'_>>> =
+        serde_json::from_slice(&report.json).expect("a report");
+    assert_eq!(employees.len() as u64, report.employee_count);
+    assert_eq!(
+        report.employees.len(),
+        employees.len() * EmployeeEntry::BYTES
+    );
+    let groups = employees.values().flat_map(HashMap::values);
+    let incidents = groups.map(|group| {
+        assert_eq!(group.count, group.incidents.len() as u64);
+        group.count
+    });
+    let reported: u64 = report.counts.iter().map(|counts| counts.reported).sum();
+    assert_eq!(incidents.sum::<u64>(), reported);
+    let list = |document: &[u8], kind: &IncidentType| {
+        let lists: HashMap<String, Vec<IgnoredAny>> =
+            serde_json::from_slice(document).expect("lists");
+        lists[&kind.name].len() as u64
+    };
+    for (kind, counts) in types.iter().zip(&report.counts) {
+        assert_eq!(
+            counts.fetched,
+            counts.reported + counts.unattributed + counts.rejected
+        );
+        assert_eq!(list(&report.unattributed, kind), counts.unattributed);
+        assert_eq!(list(&report.rejected, kind), counts.rejected);
+    }
+}
+
+/// Each row can be explained, by the same report.
+fn check_explanation(
+    types: &[IncidentType],
+    map: &[u8],
+    bodies: [Bytes; 3],
+    runs: &[Option<Arc<Run>>],
+    report: &Report,
+) {
+    let answer = |body| Answer {
+        body,
+        freshness: Freshness {
+            good_at_ms: None,
+            stale: true,
+            error: None,
+            payload: None,
+        },
+    };
+    let map = Identities::parse(map).map_or(&b"{}"[..], |_| map);
+    let incidents = bodies.into_iter().zip(runs);
+    let basis = Basis {
+        generation: 1,
+        etag: blake3::hash(&report.json).to_hex().to_string(),
+        now_ms: 1,
+        types: types.to_vec(),
+        incidents: incidents
+            .map(|(body, run)| answer(run.is_some().then_some(body)))
+            .collect(),
+        identities: answer(Some(Bytes::copy_from_slice(map))),
+    };
+    let question = Question {
+        limit: usize::MAX,
+        ..Question::default()
+    };
+    let explanation = explain(&basis, &question).expect("an explanation");
+    assert!(explanation.is_that_report);
+    let fetched: u64 = report.counts.iter().map(|counts| counts.fetched).sum();
+    assert_eq!(
+        (explanation.matches, explanation.rows.len() as u64),
+        (fetched, fetched)
+    );
+}
