@@ -241,6 +241,7 @@ impl Target {
             etag: hash.to_hex()[..32].to_owned(),
             published_at_ms: 1,
             checked_at_ms: 1,
+            recovered_at_ms: None,
             employees: report.employee_count,
             report: made[0],
             unattributed: made[1],
