@@ -41,16 +41,17 @@ pub(crate) fn give(command: &mut Command, workspace: &Workspace, path: &OsStr) {
         .env(SPIN_MANIFEST, workspace.spin_manifest());
 }
 
-/// Builds the clock that tests preload into programs: no program, so that no test builds it.
-fn build_clock(workspace: &Workspace, steps: &Steps) -> Result<()> {
+/// Builds what only tests use: the clock that they preload into programs, and the S3 server.
+fn build_helpers(workspace: &Workspace, steps: &Steps) -> Result<()> {
     let status = steps.visibly(
         Command::new(cargo())
-            .args(["build", "--release", "--locked", "--package", "test-clock"])
+            .args(["build", "--release", "--locked"])
+            .args(["--package", "test-clock", "--package", "test-s3"])
             .current_dir(&workspace.root),
     )?;
     ensure!(
         status.success(),
-        "the tests' clock does not build: see above"
+        "what the tests use does not build: see above"
     );
     Ok(())
 }
@@ -62,7 +63,7 @@ fn build_clock(workspace: &Workspace, steps: &Steps) -> Result<()> {
 pub(crate) fn run(options: &Options, workspace: &Workspace, steps: &Steps) -> Result<()> {
     let redis = setup::run(workspace, steps)?;
     build::run(workspace, steps)?;
-    build_clock(workspace, steps)?;
+    build_helpers(workspace, steps)?;
     say("running the tests");
     let path = redis.search_path(steps)?;
     let run = |arguments: &[&str]| -> Result<()> {

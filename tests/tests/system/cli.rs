@@ -1,6 +1,8 @@
 //! The refresher's command line: exit codes, what mistakes are told, and that no secret ever is.
 
+use std::fs;
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -528,9 +530,13 @@ async fn no_secret_is_in_any_log_answer_or_key() {
     let redis = Redis::start_with(&["--requirepass", "canary-redis"]).await;
     let upstream = Upstream::start().await;
     let redis_url = format!("redis://:canary-redis@{}", redis.address());
+    let history = TempDir::new().expect("a temporary folder");
+    let folder = history.path().to_string_lossy();
     let settings = [
         ("RUST_LOG", "trace"),
         ("REDIS_URL", redis_url.as_str()),
+        ("HISTORY_STORE", folder.as_ref()),
+        ("AWS_SECRET_ACCESS_KEY", "canary-s3"),
         ("SERVICE_PASSWORD", "canary-service"),
         ("UPSTREAM_PASSWORD", PASSWORD),
         ("SPIN_VARIABLE_REDIS_SECRET_URL", redis_url.as_str()),
@@ -586,6 +592,12 @@ async fn no_secret_is_in_any_log_answer_or_key() {
         .await;
     }
     told += &contents(&redis_url).await;
+    told += &command_lines();
+    until("a refresh is recorded", BOUND, async || {
+        (recorded(history.path()).contains("manifest")).then_some(())
+    })
+    .await;
+    told += &recorded(history.path());
 
     let wrong = [
         ("RUST_LOG", "trace"),
@@ -630,7 +642,7 @@ async fn no_secret_is_in_any_log_answer_or_key() {
     }
 }
 
-/// All keys and texts in the Redis at `url`.
+/// All that is in the Redis at `url`.
 async fn contents(url: &str) -> String {
     let client = redis::Client::open(url).expect("an address");
     let mut connection = client
@@ -644,14 +656,65 @@ async fn contents(url: &str) -> String {
         .expect("names");
     let mut all = String::new();
     for key in keys {
-        let value: Result<Vec<u8>, _> = redis::cmd("GET")
+        let kind: String = redis::cmd("TYPE")
             .arg(&key)
             .query_async(&mut connection)
-            .await;
-        // What is no text is a stream or the lease.
-        let value = String::from_utf8_lossy(&value.unwrap_or_default()).into_owned();
-        all += &format!("{key}: {value}\n");
+            .await
+            .expect("a kind");
+        let (command, rest): (_, &[&str]) = match kind.as_str() {
+            "hash" => ("HGETALL", &[]),
+            "stream" => ("XRANGE", &["-", "+"]),
+            _ => ("GET", &[]),
+        };
+        let value: redis::Value = redis::cmd(command)
+            .arg(&key)
+            .arg(rest)
+            .query_async(&mut connection)
+            .await
+            .expect("a value");
+        all += &format!("{key}: {}\n", text(&value));
     }
     assert!(all.contains("current: {"), "{all}");
+    assert!(all.contains("nodes: ") && all.contains("lease: "), "{all}");
+    all
+}
+
+/// A value and all that is in it, as text.
+fn text(value: &redis::Value) -> String {
+    match value {
+        redis::Value::BulkString(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        redis::Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(" "),
+        other => format!("{other:?}"),
+    }
+}
+
+/// How every process of this machine that is of the service was started, for anybody to see.
+fn command_lines() -> String {
+    let mut all = String::new();
+    for process in fs::read_dir("/proc").expect("Linux tells").flatten() {
+        let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        let program = line.split(' ').next().unwrap_or_default();
+        if program.ends_with("/refresher") || program.ends_with("/host") {
+            all += &format!("{line}\n");
+        }
+    }
+    assert!(all.contains("spin.toml"), "{all}");
+    all
+}
+
+/// All that is in the history, as it can be read.
+fn recorded(folder: &Path) -> String {
+    let mut all = String::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            all += &recorded(&path);
+        } else if let Ok(bytes) = fs::read(&path) {
+            let plain = zstd::decode_all(&bytes[..]).unwrap_or(bytes);
+            let text = String::from_utf8_lossy(&plain).into_owned();
+            all += &format!("{}: {text}\n", path.display());
+        }
+    }
     all
 }

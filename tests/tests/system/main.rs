@@ -10,6 +10,7 @@ mod explain;
 mod faults;
 mod golden;
 mod history;
+mod history_s3;
 mod hosts;
 mod kill;
 mod limits;
