@@ -520,6 +520,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         let accepted = "a folder, `s3://bucket[/prefix]` or `none`";
         self.text("HISTORY_STORE", default, accepted, |text| match text {
             "" => None,
+            _ if text.contains(char::is_control) => None,
             "none" => Some(None),
             _ => match text.split_once("://") {
                 None => Some(Some(HistoryStore::Folder(text.to_owned()))),

@@ -47,7 +47,9 @@ pub fn check(data: &[u8]) {
 
 /// What is taken is JSON, and what is refused for its syntax is none, as another parser sees it.
 fn check_syntax(body: &[u8], run: &Result<Run, PayloadError>) {
-    let is_json = serde_json::from_slice::<IgnoredAny>(body).is_ok();
+    // As bytes it would pass over texts that it ignores, whether or not they are UTF-8.
+    let text = std::str::from_utf8(body);
+    let is_json = text.is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
     // Which we take, since some encoders write them.
     let words: [&[u8]; 2] = [b"NaN", b"Infinity"];
     let more_than_json = words
