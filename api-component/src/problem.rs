@@ -5,14 +5,13 @@ use std::borrow::Cow;
 use http::StatusCode;
 use serde::Serialize;
 
-use crate::reply::{Field, Reply, field};
-
 /// Why a request gets no ordinary answer. Every station on its way may end it with one.
 #[derive(Debug)]
 pub(crate) struct Problem {
-    status: StatusCode,
+    pub(crate) status: StatusCode,
     detail: Cow<'static, str>,
-    fields: Vec<Field>,
+    /// What the head of the answer says besides: names and values.
+    pub(crate) fields: Vec<(&'static str, String)>,
 }
 
 /// The members of a problem document. Its type is `about:blank`: the status says it all.
@@ -41,8 +40,8 @@ impl Problem {
     }
 
     /// Adds a field to the head.
-    pub(crate) fn with(mut self, name: &str, value: impl Into<Vec<u8>>) -> Self {
-        self.fields.push(field(name, value));
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.fields.push((name, value.into()));
         self
     }
 
@@ -50,45 +49,16 @@ impl Problem {
     pub(crate) fn retry_after(self, seconds: u64) -> Self {
         self.with("retry-after", seconds.to_string())
     }
-}
 
-impl From<Problem> for Reply {
-    fn from(problem: Problem) -> Self {
+    /// The document: JSON of the media type `application/problem+json`.
+    pub(crate) fn document(&self) -> Vec<u8> {
         let document = Document {
             r#type: "about:blank",
-            title: problem.status.canonical_reason().unwrap_or("Error"),
-            status: problem.status.as_u16(),
-            detail: &problem.detail,
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: &self.detail,
         };
         // A struct of texts and numbers always serialises.
-        let json = serde_json::to_vec(&document).unwrap_or_default();
-        let mut reply = Self::new(problem.status.as_u16())
-            .uncached()
-            .containing("application/problem+json", json);
-        reply.fields.extend(problem.fields);
-        reply
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_problem_says_its_status_twice_and_is_not_kept() {
-        let reply = Reply::from(Problem::unavailable("Wait.").retry_after(3));
-        assert_eq!(reply.status, 503);
-        assert_eq!(reply.value("content-type"), "application/problem+json");
-        assert_eq!(reply.value("cache-control"), "no-store");
-        assert_eq!(reply.value("retry-after"), "3");
-        assert_eq!(
-            reply.json(),
-            serde_json::json!({
-                "type": "about:blank",
-                "title": "Service Unavailable",
-                "status": 503,
-                "detail": "Wait."
-            })
-        );
+        serde_json::to_vec(&document).unwrap_or_default()
     }
 }

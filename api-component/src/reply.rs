@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use crate::problem::Problem;
 use crate::store::Blocks;
 
 /// A field of an answer's head, as WASI takes it.
@@ -75,8 +76,18 @@ impl Reply {
     }
 }
 
+impl From<Problem> for Reply {
+    fn from(problem: Problem) -> Self {
+        let reply = Self::new(problem.status.as_u16())
+            .uncached()
+            .containing("application/problem+json", problem.document());
+        let fields = problem.fields.into_iter();
+        fields.fold(reply, |reply, (name, value)| reply.with(name, value))
+    }
+}
+
 /// A field of an answer's head.
-pub(crate) fn field(name: &str, value: impl Into<Vec<u8>>) -> Field {
+fn field(name: &str, value: impl Into<Vec<u8>>) -> Field {
     (name.to_owned(), value.into())
 }
 
@@ -96,5 +107,28 @@ impl Reply {
             Body::Whole(bytes) => serde_json::from_slice(bytes).unwrap(),
             _ => panic!("no whole body"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_says_its_status_twice_and_is_not_kept() {
+        let reply = Reply::from(Problem::unavailable("Wait.").retry_after(3));
+        assert_eq!(reply.status, 503);
+        assert_eq!(reply.value("content-type"), "application/problem+json");
+        assert_eq!(reply.value("cache-control"), "no-store");
+        assert_eq!(reply.value("retry-after"), "3");
+        assert_eq!(
+            reply.json(),
+            serde_json::json!({
+                "type": "about:blank",
+                "title": "Service Unavailable",
+                "status": 503,
+                "detail": "Wait."
+            })
+        );
     }
 }

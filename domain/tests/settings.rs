@@ -82,6 +82,23 @@ fn the_manifest_hands_on_every_variable() {
 }
 
 #[test]
+fn compose_hands_on_every_key_and_every_variable() {
+    let compose = include_str!("../../docker-compose.yml");
+    let handed_on = |name: &str, key: &str| {
+        let value = format!("{name}: ${{{key}:-}}");
+        compose.lines().any(|line| line.trim() == value)
+    };
+    // Redis is one of the containers.
+    for key in KEYS.iter().filter(|key| **key != "REDIS_URL") {
+        assert!(handed_on(key, key), "{key}");
+    }
+    for (variable, key) in VARIABLES.iter().filter(|(_, key)| *key != "REDIS_URL") {
+        let name = format!("SPIN_VARIABLE_{}", variable.to_uppercase());
+        assert!(handed_on(&name, key), "{variable}");
+    }
+}
+
+#[test]
 fn of_two_variables_the_first_that_is_set_counts() {
     for (secret, used) in [("redis://:p@h/1", "redis://:p@h/1"), ("", "redis://h")] {
         let value = |name: &str| match name {

@@ -77,6 +77,12 @@ impl Application {
         inspected(&["container", "inspect", ids.trim()])
     }
 
+    /// The lines of `refresher history`, run in the refresher's container.
+    fn history(&self) -> Vec<String> {
+        let list = self.must(&["exec", "-T", "refresher", "refresher", "history"]);
+        list.lines().map(str::to_owned).collect()
+    }
+
     fn image(&self, service: &str) -> Value {
         let name = format!("employee-incidents/{service}:{}", self.tag);
         inspected(&["image", "inspect", &name])
@@ -206,7 +212,7 @@ async fn the_containers_serve_and_end_for_good() {
         .await;
         assert_eq!(state["ExitCode"], 0, "{service}");
     }
-    // Started again on purpose, they run again; until then they stay ended.
+    // They stay ended, until they are started again on purpose.
     for service in ["refresher", "api"] {
         assert_eq!(
             application.container(service)["RestartCount"],
@@ -214,9 +220,22 @@ async fn the_containers_serve_and_end_for_good() {
             "{service}"
         );
     }
+
+    // The history outlasts the containers.
+    application.must(&["up", "--detach"]);
+    serves(&client).await;
+    let recorded = until("a refresh is recorded", BOUND, async || {
+        Some(application.history()).filter(|entries| !entries.is_empty())
+    })
+    .await;
+    application.must(&["down", "--timeout", "5"]);
     application.must(&["up", "--detach"]);
     serves(&client).await;
     assert_eq!(client.get("/incidents").await.status, 200);
+    let afterwards = application.history();
+    for entry in recorded {
+        assert!(afterwards.contains(&entry), "{entry} in {afterwards:?}");
+    }
 }
 
 async fn serves(client: &Client) {
