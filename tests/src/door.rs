@@ -1,5 +1,6 @@
 //! A way to Redis that a test opens and closes.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -7,7 +8,10 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::sleep;
+use tokio::time::interval;
+
+/// How often it is looked whether the port is free.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// How a door treats whoever comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,16 +116,17 @@ async fn serve(passage: Passage, mut client: TcpStream, target: String) {
 
 /// Listens on the same port as before, as soon as that is free.
 async fn listen_again(address: SocketAddr) -> TcpListener {
+    let listen = || -> io::Result<TcpListener> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(1024)
+    };
+    let mut looks = interval(LOOK_EVERY);
     loop {
-        let listen = || {
-            let socket = TcpSocket::new_v4()?;
-            socket.set_reuseaddr(true)?;
-            socket.bind(address)?;
-            socket.listen(1024)
-        };
-        match listen() {
-            Ok(listener) => return listener,
-            Err(_) => sleep(Duration::from_millis(20)).await,
+        looks.tick().await;
+        if let Ok(listener) = listen() {
+            return listener;
         }
     }
 }

@@ -14,7 +14,7 @@ use end_to_end::{
 };
 use reqwest::Method;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval};
 
 /// Clients at the same time, and how often each asks: 200 requests a second together.
 const CLIENTS: usize = 8;
@@ -125,9 +125,10 @@ impl Service {
         let mut ticks = interval(SAMPLE_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let news = async {
+            let mut pace = interval(REFRESH);
             for version in FIRST_VERSION.. {
+                pace.tick().await;
                 mark(&self.upstream, version).await;
-                sleep(REFRESH).await;
             }
         };
         let watch = async {

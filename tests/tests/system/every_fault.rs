@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use domain::history::HistoryStatus;
+use domain::node::State;
 use end_to_end::{
     Answer, Client, Clock, Door, FIRST_VERSION, Host, ID, PASSWORD, Passage, Process, Redis,
     Signal, TempDir, Upstream, host, incidents_in, keys, mark, on_a_small_disk, refresher, until,
@@ -20,7 +21,7 @@ use reqwest::Method;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{MissedTickBehavior, interval};
 
 /// From the start of one refresh to that of the next.
 const REFRESH: &str = "6";
@@ -30,8 +31,8 @@ const RECOVERY: Duration = Duration::from_secs(6 + 4);
 
 const BOUND: Duration = Duration::from_secs(30);
 
-/// How long a fault lasts that has no end of its own. Longer than the lease.
-const LASTS: Duration = Duration::from_secs(5);
+/// How often a reader asks: other tests are to get on, too.
+const ASKS_EVERY: Duration = Duration::from_millis(10);
 
 /// An hour, by which clocks jump.
 const JUMP: i64 = 3600;
@@ -256,14 +257,15 @@ impl Service {
             Fault::HostIsKilled => self.replace_host().await,
             Fault::HostIsPaused => {
                 self.host.process.signal(Signal::STOP);
-                sleep(LASTS).await;
+                self.miss_host().await;
                 self.host.process.signal(Signal::CONT);
             }
             Fault::RedisRefuses => self.shut_the_door(Passage::Closed).await,
             Fault::RedisIsSilent => self.shut_the_door(Passage::Silent).await,
             Fault::RedisIsPaused => {
+                let before = self.given_up();
                 self.redis.freeze();
-                sleep(LASTS).await;
+                self.give_up(before).await;
                 self.redis.thaw();
             }
             Fault::RedisIsEmptied => {
@@ -321,10 +323,57 @@ impl Service {
         self.clients.send_replace(self.host.client.clone());
     }
 
+    /// Nobody gets to Redis, until the lease there has run out as well.
     async fn shut_the_door(&self, passage: Passage) {
+        let before = self.given_up();
         self.door.set(passage);
-        sleep(LASTS).await;
+        self.give_up(before).await;
+        until("the lease has run out", BOUND, async || {
+            let lease = keys().lease();
+            let expires_ms: u64 = self.redis.ask(&format!("HGET {lease} expires_ms")).await;
+            let (seconds, micros): (u64, u64) = self.redis.ask("TIME").await;
+            (seconds * 1000 + micros / 1000 > expires_ms).then_some(())
+        })
+        .await;
         self.door.set(Passage::Open);
+    }
+
+    /// How often a leader has given up for want of Redis.
+    fn given_up(&self) -> usize {
+        let refreshers = self.refreshers.iter();
+        refreshers
+            .map(|process| process.logged("leads no more"))
+            .sum()
+    }
+
+    /// Waits until Redis's absence is felt by all: the leader gives up, and clients are sent away.
+    async fn give_up(&self, before: usize) {
+        until("the leader gives up", BOUND, async || {
+            (self.given_up() > before).then_some(())
+        })
+        .await;
+        until("a client is sent away", BOUND, async || {
+            let answer = self.host.client.get("/incidents").await;
+            (answer.status == 503).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until the leader has noted that the host is gone.
+    async fn miss_host(&self) {
+        let host = self.host.process.id().expect("it has not ended");
+        until("the host is missed", BOUND, async || {
+            let mut connection = self.redis.connection().await;
+            let states: HashMap<String, String> = redis::cmd("HGETALL")
+                .arg(keys().node_states())
+                .query_async(&mut connection)
+                .await
+                .ok()?;
+            let is_it = |id: &str| id.split(':').nth(1) == Some(&host.to_string());
+            let (_, state) = states.iter().find(|(id, _)| is_it(id))?;
+            (state == State::Offline.name()).then_some(())
+        })
+        .await;
     }
 
     /// Redis comes back empty, no refresher has anything in memory, and upstream says nothing: the
@@ -502,13 +551,14 @@ struct Reader {
 impl Reader {
     async fn read_on(mut self) {
         let codings = ["identity", "gzip", "zstd", "br"].iter().cycle();
+        let mut pace = interval(ASKS_EVERY);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         for (turn, coding) in codings.enumerate() {
+            pace.tick().await;
             if self.seen.stop.load(Ordering::Relaxed) {
                 return;
             }
             self.read(turn, coding).await;
-            // A pause between two requests, so that other tests get on.
-            sleep(Duration::from_millis(10)).await;
         }
     }
 

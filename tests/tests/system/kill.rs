@@ -167,11 +167,7 @@ async fn read_on(client: Client, stop: Arc<AtomicBool>) -> HashMap<String, u64> 
 #[tokio::test]
 async fn a_standby_takes_over_when_the_leader_is_killed() {
     let mut system = System::start().await;
-    let standby = Process::start(refresher(&["run"], &system.redis, &system.upstream, &[]));
-    until("the second stands by", BOUND, async || {
-        (standby.logged("stands by") > 0).then_some(())
-    })
-    .await;
+    let standby = standby(&system).await;
     let before = system.host.client.get("/status").await.json();
 
     let killed = Instant::now();
@@ -203,11 +199,7 @@ async fn a_standby_takes_over_when_the_leader_is_killed() {
 #[tokio::test]
 async fn a_standby_takes_over_at_once_when_the_leader_ends() {
     let mut system = System::start().await;
-    let standby = Process::start(refresher(&["run"], &system.redis, &system.upstream, &[]));
-    until("the second stands by", BOUND, async || {
-        (standby.logged("stands by") > 0).then_some(())
-    })
-    .await;
+    let _standby = standby(&system).await;
     let former = leader(&system.redis).await;
     system.refresher.signal(Signal::TERM);
     assert!(system.refresher.exit(BOUND).await.success());
@@ -219,6 +211,16 @@ async fn a_standby_takes_over_at_once_when_the_leader_ends() {
     .await;
     let took = ended.elapsed();
     assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+/// A second refresher, which stands by.
+async fn standby(system: &System) -> Process {
+    let standby = Process::start(refresher(&["run"], &system.redis, &system.upstream, &[]));
+    until("the second stands by", BOUND, async || {
+        (standby.logged("stands by") > 0).then_some(())
+    })
+    .await;
+    standby
 }
 
 /// Who leads, by what Redis says; empty for nobody.
