@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use domain::credentials::{Account, ExpectedPassword, Presented};
+use domain::settings::credentials::{Account, ExpectedPassword, Presented};
 use hmac::{Hmac, Mac as _};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, StatusCode};
@@ -152,7 +152,7 @@ pub(crate) fn refusal() -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::credentials::{ExpectedPassword, Secret};
+    use domain::settings::credentials::{ExpectedPassword, Secret};
 
     /// argon2id of `s3cret`, as cheap as can be.
     const HASH: &str =

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use domain::record::Current;
+use domain::contract::record::Current;
 
 use crate::store::Part;
 

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 
-use domain::credentials::Account;
-use domain::keys::Keys;
+use domain::contract::keys::Keys;
+use domain::settings::credentials::Account;
 use domain::settings::{self, SettingError, SettingErrors, Settings};
 use spin_sdk::variables;
 

@@ -1,10 +1,10 @@
 //! Second station: how often this client may ask. It comes before the password, so that guessing
 //! is limited too.
 
-use domain::client_address::{client_address, counting_key, parse_hop};
-use domain::rate_limit::RateLimit;
-use domain::record::Document;
+use domain::contract::record::Document;
 use domain::settings::Settings;
+use domain::settings::client_address::{client_address, counting_key, parse_hop};
+use domain::settings::rate_limit::RateLimit;
 use http::{HeaderMap, StatusCode};
 
 use crate::problem::Problem;

@@ -1,6 +1,6 @@
 //! First station: which resource a path names, and whether the method suits it.
 
-use domain::record::Document;
+use domain::contract::record::Document;
 use http::{Method, StatusCode};
 
 use crate::problem::Problem;

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use domain::record::{Current, RecordError};
+use domain::contract::record::{Current, RecordError};
 use spin_sdk::wasip3::clocks::monotonic_clock;
 
 use crate::problem::Problem;

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use domain::keys::Keys;
-use domain::record::{Current, Document, Encoding};
+use domain::contract::keys::Keys;
+use domain::contract::record::{Current, Document, Encoding};
 use serde_json::json;
 
 use crate::Tools;

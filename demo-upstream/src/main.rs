@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand, value_parser};
 use demo_upstream::fault::PlannedFault;
 use demo_upstream::generate::{Dataset, MOST_EMPLOYEES, MOST_ROWS, Options};
 use demo_upstream::server::{Config, Server};
-use domain::credentials::{Account, ExpectedPassword, Secret};
+use domain::settings::credentials::{Account, ExpectedPassword, Secret};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 

@@ -1,16 +1,10 @@
-//! What the whole system agrees on: incidents and their types, settings, rate limits, credentials,
-//! and the records and keys through which the refresher and the component meet in Redis.
+//! What the whole system agrees on. Nothing here does I/O, so the same code runs natively and in
+//! WebAssembly.
 //!
-//! Nothing here does I/O, so the same code runs natively and in WebAssembly.
+//! - [`incident`]: the words that both halves use: priorities, types of incidents.
+//! - [`contract`]: how refresher and component meet in Redis.
+//! - [`settings`]: what an operator may set, and how it is read.
 
-pub mod client_address;
-pub mod commands;
-pub mod credentials;
-pub mod history;
+pub mod contract;
 pub mod incident;
-pub mod keys;
-pub mod node;
-pub mod rate_limit;
-pub mod record;
-pub mod scripts;
 pub mod settings;

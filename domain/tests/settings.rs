@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use domain::credentials::ExpectedPassword;
 use domain::incident::{IdentityKind, IncidentType};
+use domain::settings::credentials::ExpectedPassword;
 use domain::settings::{HistoryStore, KEYS, SettingErrors, Settings, VARIABLES, from_variables};
 
 const ACCOUNT: &str = "SERVICE_ID: 'auditor'\nSERVICE_PASSWORD: 's3cret'\n";

@@ -1,7 +1,7 @@
 //! The `Authorization` header: accepted, and taken apart, exactly as a plain model of RFC 7617 and
 //! RFC 4648 does.
 
-use domain::credentials::{Account, ExpectedPassword, Presented};
+use domain::settings::credentials::{Account, ExpectedPassword, Presented};
 
 /// Reads a header's value, and holds it against the account that it names.
 ///

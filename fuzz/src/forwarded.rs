@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use domain::client_address::{client_address, counting_key, parse_hop};
 use domain::settings::Settings;
+use domain::settings::client_address::{client_address, counting_key, parse_hop};
 
 /// Reads a peer's address, the trusted networks as the settings hold them, and the lines of a
 /// forwarding header.

@@ -7,9 +7,9 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use domain::incident::IncidentType;
-use refresher::attribute::Identities;
-use refresher::report::Report;
-use refresher::rows::Run;
+use grouping::attribute::Identities;
+use grouping::report::Report;
+use grouping::rows::Run;
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use domain::contract::record::{EmployeeEntry, Freshness};
 use domain::incident::IncidentType;
-use domain::record::{EmployeeEntry, Freshness};
-use refresher::attribute::Identities;
-use refresher::explain::{Answer, Basis, Question, explain};
-use refresher::report::Report;
-use refresher::rows::{PayloadError, Run};
+use grouping::attribute::Identities;
+use grouping::explain::{Answer, Basis, Question, explain};
+use grouping::report::Report;
+use grouping::rows::{PayloadError, Run};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;

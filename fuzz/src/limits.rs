@@ -1,6 +1,6 @@
 //! Rate limits: what is accepted is usable, and what is shown of it is read back as the same.
 
-use domain::rate_limit::RateLimit;
+use domain::settings::rate_limit::RateLimit;
 
 /// Reads a list of limits.
 ///

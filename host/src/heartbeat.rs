@@ -15,8 +15,8 @@ use std::{
 };
 
 use domain::{
-    keys::Keys,
-    node::{self, BEAT_EVERY_MS, Kind, Node},
+    contract::keys::Keys,
+    contract::node::{self, BEAT_EVERY_MS, Kind, Node},
     settings::{self, Settings},
 };
 use thiserror::Error;

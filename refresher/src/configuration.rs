@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
-use domain::credentials::ExpectedPassword;
+use domain::settings::credentials::ExpectedPassword;
 use domain::settings::{HistoryStore, SettingError, SettingErrors, Settings, UpstreamAccount};
 use thiserror::Error;
 use url::Url;

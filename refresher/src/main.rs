@@ -1,22 +1,16 @@
 //! `refresher`: see `refresher --help`.
 
 mod cli;
-mod healthcheck;
-mod logging;
-mod look_back;
-mod password;
-mod run;
-mod why;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser as _;
+use grouping::explain::ExplainError;
 use refresher::configuration::{self, ConfigurationError};
-use refresher::explain::ExplainError;
 use refresher::server::ServerError;
 
-use crate::cli::{Arguments, Task};
+use crate::cli::{Arguments, Task, explain, hash_password, healthcheck, history, logging, run};
 
 /// Wrong usage, or settings that cannot be used.
 const USAGE: u8 = 2;
@@ -48,7 +42,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Run { config, server } => run::run(&config.path, server.as_deref()),
         Task::Once { config } => run::once(&config.path),
         Task::Serve { config, server } => run::serve(&config.path, &server),
-        Task::Explain { config, row } => why::explain_rows(&config.path, row),
+        Task::Explain { config, row } => explain::explain_rows(&config.path, row),
         Task::CheckConfig { config } => {
             let settings = configuration::read(&config.path)?;
             configuration::upstream(&config.path, &settings)?;
@@ -60,7 +54,7 @@ fn perform(task: Task) -> Result<()> {
             document,
             out,
             config,
-        } => look_back::replay(&config.path, at, document, out.as_deref()),
+        } => history::replay(&config.path, at, document, out.as_deref()),
         Task::History {
             from,
             to,
@@ -70,10 +64,10 @@ fn perform(task: Task) -> Result<()> {
             config,
         } => {
             let range = from.unwrap_or(0)..=to.unwrap_or(u64::MAX);
-            look_back::list(&config.path, &range, limit, format, verify)
+            history::list(&config.path, &range, limit, format, verify)
         }
         Task::HashPassword => {
-            println!("{}", password::hash_password()?);
+            println!("{}", hash_password::hash_password()?);
             Ok(())
         }
         Task::Healthcheck { url: Some(url), .. } => healthcheck::answers(url),

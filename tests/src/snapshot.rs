@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use domain::keys::Keys;
-use domain::record::Current;
+use domain::contract::keys::Keys;
+use domain::contract::record::Current;
 use redis::Pipeline;
 use serde::Deserialize;
 use serde::de::IgnoredAny;

@@ -183,11 +183,11 @@ impl Sample {
     #[must_use]
     pub fn golden() -> Self {
         let answers: BTreeMap<String, &RawValue> =
-            serde_json::from_str(include_str!("../../refresher/tests/samples/upstream.json"))
+            serde_json::from_str(include_str!("../../grouping/tests/samples/upstream.json"))
                 .expect("an object");
         let bytes = |body: &RawValue| Bytes::copy_from_slice(body.get().as_bytes());
         // No text in the sample holds white space.
-        let report = include_bytes!("../../refresher/tests/samples/report.json")
+        let report = include_bytes!("../../grouping/tests/samples/report.json")
             .iter()
             .copied()
             .filter(|byte| !byte.is_ascii_whitespace());

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use domain::record::{Current, Document, Encoding};
+use domain::contract::record::{Current, Document, Encoding};
 use http::Method;
 use http::request::Parts;
 

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use domain::record::{Bodies, Current};
+use domain::contract::record::{Bodies, Current};
 use http::StatusCode;
 use http::request::Parts;
 

@@ -1,8 +1,8 @@
 //! What is served, how fresh it is, and how all parts of the service do: for operators.
 
-use domain::history::HistoryStatus;
-use domain::node::{Kind, Node, State};
-use domain::record::{Counts, Current, Freshness};
+use domain::contract::history::HistoryStatus;
+use domain::contract::node::{Kind, Node, State};
+use domain::contract::record::{Counts, Current, Freshness};
 use serde::Serialize;
 
 use super::JSON;
@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn who_was_gone_long_ago_is_not_listed_and_nor_are_too_many() {
-        let now_ms = 2 * domain::node::OFFLINE_KEPT_MS;
+        let now_ms = 2 * domain::contract::node::OFFLINE_KEPT_MS;
         let many = (0..600).map(|n| node(&format!("{n:03}"), Kind::Host, now_ms));
         let gone = node("!", Kind::Host, 2_000);
         let reports = Reports {

@@ -1,7 +1,7 @@
 //! What the service's processes report of themselves in Redis, for operators.
 
-use domain::history::HistoryStatus;
-use domain::node::Node;
+use domain::contract::history::HistoryStatus;
+use domain::contract::node::Node;
 use spin_sdk::redis::{RedisParameter, RedisResult};
 
 /// How many nodes are read: somewhat more than are shown, so that those that were gone long ago do
@@ -20,7 +20,7 @@ pub(crate) struct Reports {
     pub(crate) history: Option<HistoryStatus>,
     /// How often a node came into each state, in the order of [`State::ALL`].
     ///
-    /// [`State::ALL`]: domain::node::State::ALL
+    /// [`State::ALL`]: domain::contract::node::State::ALL
     pub(crate) node_changes: [u64; 3],
     /// The heartbeats, in no order.
     pub(crate) nodes: Vec<Node>,

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use bytes::Bytes;
-use refresher::parallel::in_parallel;
+use grouping::parallel::in_parallel;
 
 use super::Answers;
 

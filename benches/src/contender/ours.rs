@@ -6,19 +6,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use bytes::Bytes;
-use domain::credentials::Secret;
-use domain::incident::IncidentType;
-use domain::record::{
+use domain::contract::record::{
     Bodies, Current, Document, Freshness, IdentitiesSummary, Payload, TypeSummary, VERSION,
 };
-use refresher::attribute::Identities;
-use refresher::build::{Encoded, encode};
-use refresher::compress::pack;
-use refresher::lease::{Leadership, Lease};
-use refresher::parallel::in_parallel;
-use refresher::publish::{Publisher, Snapshot};
-use refresher::report::{Assigned, Report};
-use refresher::rows::Run;
+use domain::incident::IncidentType;
+use domain::settings::credentials::Secret;
+use grouping::attribute::Identities;
+use grouping::compress::pack;
+use grouping::encode::{Encoded, encode};
+use grouping::parallel::in_parallel;
+use grouping::report::{Assigned, Report};
+use grouping::rows::Run;
+use refresher::leadership::lease::{Leadership, Lease};
+use refresher::refresh::publish::{Publisher, Snapshot};
 use refresher::store::{Part, Store, parts};
 
 use super::Answers;

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use demo_upstream::generate::{Dataset, Options};
 use demo_upstream::server::{Config, Server};
-use domain::credentials::{Account, ExpectedPassword, Secret};
+use domain::settings::credentials::{Account, ExpectedPassword, Secret};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;

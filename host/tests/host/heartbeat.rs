@@ -2,7 +2,7 @@
 
 use std::{fs, process::Stdio};
 
-use domain::node::{Kind, Node, State};
+use domain::contract::node::{Kind, Node, State};
 use tempfile::TempDir;
 
 use crate::{

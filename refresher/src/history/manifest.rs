@@ -1,8 +1,8 @@
 //! A manifest: what a refresh came to, and which answers it was made of.
 
 use chrono::{DateTime, NaiveDateTime};
+use domain::contract::record::{Current, Freshness, Payload};
 use domain::incident::IncidentType;
-use domain::record::{Current, Freshness, Payload};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -145,7 +145,7 @@ pub(crate) fn time_in(name: &str) -> Option<u64> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use domain::record::{Bodies, IdentitiesSummary, VERSION as RECORD_VERSION};
+    use domain::contract::record::{Bodies, IdentitiesSummary, VERSION as RECORD_VERSION};
 
     /// A manifest that names one answer.
     pub(crate) fn manifest(at_ms: u64, hash: &str) -> Manifest {

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use blake3::Hash;
-use domain::history::HistoryStatus;
+use domain::contract::history::HistoryStatus;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::retention::{self, Bounds};
 use super::{History, HistoryError, Manifest};
-use crate::sources::Good;
+use crate::refresh::sources::Good;
 use crate::store::Store;
 
 /// Refreshes that wait to be recorded; they share the answers with the refresher.

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use domain::record::Document;
+use domain::contract::record::Document;
 
 use super::{HistoryError, Recorded};
-use crate::build::{Input, group};
 use crate::refresh::ETAG_DIGITS;
-use crate::sources::Endpoint;
+use crate::refresh::build::{Input, group};
+use crate::refresh::sources::Endpoint;
 
 /// Builds a document of `recorded` again, on up to `threads` threads. No answer in it has more than
 /// `largest` bytes.

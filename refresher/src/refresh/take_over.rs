@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use domain::record::Current;
+use domain::contract::record::Current;
 use tokio::time::{Instant, timeout};
 
 use super::{Cycle, RefreshError, Refresher};
 use crate::history::Recorded;
-use crate::lease::Leadership;
-use crate::restore::restore;
-use crate::sources::{Clock, Source};
+use crate::leadership::lease::Leadership;
+use crate::refresh::restore::restore;
+use crate::refresh::sources::{Clock, Source};
 
 /// How long it may take to find the last good snapshot in the history, until upstream is asked.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(20);

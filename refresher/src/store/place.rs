@@ -8,7 +8,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use domain::credentials::Secret;
+use domain::settings::credentials::Secret;
 use futures::future::select_ok;
 use redis::aio::MultiplexedConnection;
 use redis::{

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use domain::history::HistoryStatus;
-use domain::node::State;
+use domain::contract::history::HistoryStatus;
+use domain::contract::node::State;
 use end_to_end::{
     Answer, Client, Clock, Door, FIRST_VERSION, Host, ID, PASSWORD, Passage, Process, Redis,
     Signal, TempDir, Upstream, host, incidents_in, keys, mark, on_a_small_disk, refresher, until,

@@ -6,8 +6,8 @@ use std::process::Output;
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::history::HistoryStatus;
-use domain::record::Current;
+use domain::contract::history::HistoryStatus;
+use domain::contract::record::Current;
 use end_to_end::{
     Answer, FIRST_VERSION, Host, Process, Redis, TempDir, Upstream, host, keys, mark,
     on_a_small_disk, refresher, stored_snapshot, until, version_in,

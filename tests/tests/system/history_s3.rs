@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use domain::history::HistoryStatus;
+use domain::contract::history::HistoryStatus;
 use end_to_end::{
     Answer, FIRST_VERSION, Host, Process, Redis, TempDir, Upstream, host, keys, mark, program,
     refresher, stored_snapshot, until, version_in,

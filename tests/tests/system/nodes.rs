@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use domain::node::{Kind, Node};
+use domain::contract::node::{Kind, Node};
 use end_to_end::{
     Process, Redis, Signal, System, Upstream, host, keys, refresher, stored_snapshot, until,
 };

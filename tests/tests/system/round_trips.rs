@@ -142,7 +142,7 @@ async fn a_body_that_no_instance_keeps_takes_a_round_trip_for_each_block() {
     let (redis, host) = settled("9000", &[]).await;
     let client = &host.client;
     let body = client.get("/incidents").await.body;
-    let blocks = body.len().div_ceil(domain::record::BLOCK_BYTES) as u64;
+    let blocks = body.len().div_ceil(domain::contract::record::BLOCK_BYTES) as u64;
     assert!(blocks > 3, "{blocks}");
     let whole = async || {
         let answer = client.get("/incidents").await;
@@ -162,7 +162,7 @@ async fn of_a_large_body_only_a_few_blocks_are_held_for_a_client_that_does_not_r
     let (redis, host) = settled("50000", &[]).await;
     let head = host.client.send(Method::HEAD, "/incidents", &[]).await;
     let length: usize = head.header("content-length").parse().expect("a length");
-    let blocks = length.div_ceil(domain::record::BLOCK_BYTES) as u64;
+    let blocks = length.div_ceil(domain::contract::record::BLOCK_BYTES) as u64;
     assert!(blocks > 30, "{blocks}");
     forget(&redis).await;
 

@@ -105,7 +105,7 @@ async fn a_snapshot_of_which_redis_threw_parts_away_is_published_anew() {
         serves(&host.client, 1).await;
         until("the snapshot is whole again", BOUND, async || {
             let record: Option<String> = redis.ask(&format!("GET {}", keys().current())).await;
-            let record = domain::record::Current::parse(record?.as_bytes()).ok()?;
+            let record = domain::contract::record::Current::parse(record?.as_bytes()).ok()?;
             let names = record.keys(&keys());
             let there: usize = redis.ask(&format!("EXISTS {}", names.join(" "))).await;
             (there == names.len()).then_some(())

@@ -1,0 +1,460 @@
+//! The record of the current snapshot, and how the bodies beside it are laid out.
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::contract::keys::Keys;
+
+/// The version of everything that is written to Redis. A reader that meets another one says so.
+pub const VERSION: u32 = 1;
+
+/// A body is stored in blocks of at most this many bytes.
+pub const BLOCK_BYTES: usize = 1 << 20;
+
+/// A coding of a body, in the order in which the service prefers them when a client does not mind
+/// (RFC 9110, section 8.4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Encoding {
+    /// Zstandard (RFC 8878)
+    Zstd,
+    /// Brotli (RFC 7932)
+    Brotli,
+    /// gzip (RFC 1952)
+    Gzip,
+    /// As it is
+    Identity,
+}
+
+impl Encoding {
+    /// Every coding, the preferred first.
+    pub const ALL: [Self; 4] = [Self::Zstd, Self::Brotli, Self::Gzip, Self::Identity];
+
+    /// The content-coding's registered name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Zstd => "zstd",
+            Self::Brotli => "br",
+            Self::Gzip => "gzip",
+            Self::Identity => "identity",
+        }
+    }
+}
+
+/// What a snapshot consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Document {
+    /// The report, in every encoding.
+    Report,
+    /// The rows that no employee could be found for, by type.
+    Unattributed,
+    /// The rows that could not be used, by type, each with the reason.
+    Rejected,
+}
+
+impl Document {
+    /// Every document.
+    pub const ALL: [Self; 3] = [Self::Report, Self::Unattributed, Self::Rejected];
+
+    /// The name within keys.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Report => "report",
+            Self::Unattributed => "unattributed",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// How large a body is; it fills its blocks one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Body {
+    /// Length in bytes.
+    pub bytes: u64,
+}
+
+impl Body {
+    /// How many blocks the body takes.
+    #[must_use]
+    pub const fn blocks(self) -> u32 {
+        self.bytes.div_ceil(BLOCK_BYTES as u64) as u32
+    }
+}
+
+/// One document's bodies, by encoding; one that is absent was not made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bodies {
+    /// As it is
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Body>,
+    /// gzip
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gzip: Option<Body>,
+    /// Zstandard
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zstd: Option<Body>,
+    /// Brotli
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub br: Option<Body>,
+}
+
+impl Bodies {
+    /// The body in `encoding`, if it was made.
+    #[must_use]
+    pub const fn get(&self, encoding: Encoding) -> Option<Body> {
+        match encoding {
+            Encoding::Identity => self.identity,
+            Encoding::Gzip => self.gzip,
+            Encoding::Zstd => self.zstd,
+            Encoding::Brotli => self.br,
+        }
+    }
+
+    /// Notes that the body in `encoding` has `bytes` bytes.
+    pub const fn set(&mut self, encoding: Encoding, bytes: u64) {
+        let body = Some(Body { bytes });
+        match encoding {
+            Encoding::Identity => self.identity = body,
+            Encoding::Gzip => self.gzip = body,
+            Encoding::Zstd => self.zstd = body,
+            Encoding::Brotli => self.br = body,
+        }
+    }
+}
+
+/// Where every fetched row of a type went: `fetched = reported + unattributed + rejected`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Rows that upstream sent.
+    pub fetched: u64,
+    /// Rows in the report.
+    pub reported: u64,
+    /// Rows whose IP address the identity map lacks.
+    pub unattributed: u64,
+    /// Rows that could not be used.
+    pub rejected: u64,
+}
+
+/// How fresh one upstream endpoint's data is. All times are milliseconds of Redis's clock since
+/// the Unix epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Freshness {
+    /// When upstream last gave a good answer; absent if it never did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub good_at_ms: Option<u64>,
+    /// Whether the last refresh had to use an older answer (or none).
+    pub stale: bool,
+    /// What the last failure was, kept until the endpoint answers well again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The good answer itself, so that a refresher that has just started has it too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Payload>,
+}
+
+/// An upstream answer that is kept beside the snapshot, compressed as one Zstandard frame.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Payload {
+    /// BLAKE3 of the uncompressed bytes, in hexadecimal.
+    pub hash: String,
+    /// Length when compressed, in bytes.
+    pub stored_bytes: u64,
+}
+
+impl Payload {
+    /// How many blocks the payload takes.
+    #[must_use]
+    pub const fn blocks(&self) -> u32 {
+        Body {
+            bytes: self.stored_bytes,
+        }
+        .blocks()
+    }
+}
+
+/// One incident type in a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TypeSummary {
+    /// The type's name.
+    pub name: String,
+    /// Where its rows went.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// How old its rows are.
+    #[serde(flatten)]
+    pub freshness: Freshness,
+}
+
+/// The identity map in a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdentitiesSummary {
+    /// Addresses that it maps.
+    pub entries: u64,
+    /// Entries whose value is no employee id.
+    pub rejected: u64,
+    /// How old it is.
+    #[serde(flatten)]
+    pub freshness: Freshness,
+}
+
+/// The snapshot that is served: small, and all that a 304 needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Current {
+    /// [`VERSION`] of the writer.
+    pub version: u32,
+    /// Grows with each snapshot whose contents differ from the one before.
+    pub generation: u64,
+    /// Of the report's identity encoding, without quotes.
+    pub etag: String,
+    /// When the contents last changed: milliseconds of Redis's clock since the Unix epoch.
+    pub published_at_ms: u64,
+    /// When the contents were last confirmed with upstream, likewise.
+    pub checked_at_ms: u64,
+    /// When it was taken from the history; absent once upstream has confirmed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovered_at_ms: Option<u64>,
+    /// Employees in the report.
+    pub employees: u64,
+    /// The report's bodies.
+    pub report: Bodies,
+    /// The bodies of the rows that no employee was found for.
+    pub unattributed: Bodies,
+    /// The bodies of the rows that could not be used.
+    pub rejected: Bodies,
+    /// Each type, in the configured order.
+    pub types: Vec<TypeSummary>,
+    /// The identity map.
+    pub identities: IdentitiesSummary,
+}
+
+/// Why a record cannot be used.
+#[derive(Debug, Error)]
+pub enum RecordError {
+    /// It was written by another version of this program.
+    #[error(
+        "the snapshot in Redis has format {0}, this program reads format {VERSION}: run the same release everywhere"
+    )]
+    Version(u32),
+    /// It is not what this version writes.
+    #[error("the snapshot record in Redis is damaged: {0}")]
+    Damaged(#[from] serde_json::Error),
+}
+
+impl Current {
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// When it is of another version or damaged.
+    pub fn parse(json: &[u8]) -> Result<Self, RecordError> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        match serde_json::from_slice(json) {
+            Ok(
+                current @ Self {
+                    version: VERSION, ..
+                },
+            ) => Ok(current),
+            Ok(Self { version, .. }) => Err(RecordError::Version(version)),
+            Err(error) => Err(match serde_json::from_slice(json) {
+                Ok(Versioned { version }) if version != VERSION => RecordError::Version(version),
+                _ => RecordError::Damaged(error),
+            }),
+        }
+    }
+
+    /// The record as it is stored.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        // A struct of texts and numbers always serialises.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// The bodies of `document`.
+    #[must_use]
+    pub const fn bodies(&self, document: Document) -> &Bodies {
+        match document {
+            Document::Report => &self.report,
+            Document::Unattributed => &self.unattributed,
+            Document::Rejected => &self.rejected,
+        }
+    }
+
+    /// The sums over all types.
+    #[must_use]
+    pub fn totals(&self) -> Counts {
+        let mut totals = Counts::default();
+        for Counts {
+            fetched,
+            reported,
+            unattributed,
+            rejected,
+        } in self.types.iter().map(|kind| kind.counts)
+        {
+            totals.fetched += fetched;
+            totals.reported += reported;
+            totals.unattributed += unattributed;
+            totals.rejected += rejected;
+        }
+        totals
+    }
+
+    /// Every key that the snapshot consists of, besides the record itself; sorted, each once.
+    #[must_use]
+    pub fn keys(&self, keys: &Keys) -> Vec<String> {
+        let mut names = vec![keys.employees(self.generation)];
+        for document in Document::ALL {
+            for encoding in Encoding::ALL {
+                let blocks = self.bodies(document).get(encoding).map_or(0, Body::blocks);
+                names.extend(
+                    (0..blocks).map(|n| keys.block(self.generation, document, encoding, n)),
+                );
+            }
+        }
+        let freshness = self.types.iter().map(|kind| &kind.freshness);
+        for payload in freshness
+            .chain([&self.identities.freshness])
+            .filter_map(|f| f.payload.as_ref())
+        {
+            names.extend((0..payload.blocks()).map(|n| keys.payload(&payload.hash, n)));
+        }
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Whether something in it is older than the last refresh.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.identities.freshness.stale || self.types.iter().any(|kind| kind.freshness.stale)
+    }
+}
+
+/// Where one employee's groups lie in the report's identity encoding.
+///
+/// The value of the employees key is a run of these, 20 bytes each, ascending by employee: a script
+/// finds one by bisection without reading the report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmployeeEntry {
+    /// The employee's id.
+    pub employee: u64,
+    /// The bytes of the object with the four groups.
+    pub part: Range<u64>,
+}
+
+impl EmployeeEntry {
+    /// The length of an entry.
+    pub const BYTES: usize = 20;
+
+    /// `employee` and the part's start as 64-bit, its length as 32-bit integers, big-endian.
+    /// `None` when the part is 4 GiB or longer.
+    #[must_use]
+    pub fn to_bytes(&self) -> Option<[u8; Self::BYTES]> {
+        let length = u32::try_from(self.part.end.checked_sub(self.part.start)?).ok()?;
+        let mut bytes = [0; Self::BYTES];
+        bytes[..8].copy_from_slice(&self.employee.to_be_bytes());
+        bytes[8..16].copy_from_slice(&self.part.start.to_be_bytes());
+        bytes[16..].copy_from_slice(&length.to_be_bytes());
+        Some(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Current {
+        let fresh = Freshness {
+            good_at_ms: Some(1),
+            stale: false,
+            error: None,
+            payload: Some(Payload {
+                hash: "h".to_owned(),
+                stored_bytes: 1,
+            }),
+        };
+        Current {
+            version: VERSION,
+            generation: 3,
+            etag: "abc".to_owned(),
+            published_at_ms: 1,
+            checked_at_ms: 2,
+            recovered_at_ms: None,
+            employees: 1,
+            report: Bodies {
+                identity: Some(Body {
+                    bytes: BLOCK_BYTES as u64 + 1,
+                }),
+                ..Bodies::default()
+            },
+            unattributed: Bodies::default(),
+            rejected: Bodies::default(),
+            types: vec![TypeSummary {
+                name: "denial".to_owned(),
+                counts: Counts {
+                    fetched: 3,
+                    reported: 1,
+                    unattributed: 1,
+                    rejected: 1,
+                },
+                freshness: fresh.clone(),
+            }],
+            identities: IdentitiesSummary {
+                entries: 1,
+                rejected: 0,
+                freshness: fresh,
+            },
+        }
+    }
+
+    #[test]
+    fn a_record_is_read_as_it_was_written() {
+        let current = record();
+        assert_eq!(
+            Current::parse(current.to_json().as_bytes()).unwrap(),
+            current
+        );
+        assert_eq!(current.report.identity.unwrap().blocks(), 2);
+    }
+
+    #[test]
+    fn a_snapshot_names_all_its_keys_once() {
+        assert_eq!(
+            record().keys(&Keys::new("t")),
+            [
+                "{t}:3:employees",
+                "{t}:3:report:identity:0",
+                "{t}:3:report:identity:1",
+                "{t}:payload:h:0"
+            ]
+        );
+    }
+
+    #[test]
+    fn another_version_says_so_and_damage_too() {
+        assert!(matches!(
+            Current::parse(br#"{"version":2,"shape":"new"}"#),
+            Err(RecordError::Version(2))
+        ));
+        let newer = Current {
+            version: 9,
+            ..record()
+        };
+        assert!(matches!(
+            Current::parse(newer.to_json().as_bytes()),
+            Err(RecordError::Version(9))
+        ));
+        assert!(matches!(
+            Current::parse(br#"{"version":1}"#),
+            Err(RecordError::Damaged(_))
+        ));
+        assert!(matches!(
+            Current::parse(b"nonsense"),
+            Err(RecordError::Damaged(_))
+        ));
+    }
+}

@@ -1,0 +1,231 @@
+//! What is explained of a row is what the report has, over arbitrary upstream answers.
+
+mod arbitrary;
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+use domain::contract::record::Freshness;
+use domain::incident::IncidentType;
+use grouping::attribute::Identities;
+use grouping::explain::{Answer, Basis, Explained, Explanation, Question, explain};
+use grouping::report::{Place, Report};
+use grouping::rows::Run;
+use proptest::prelude::*;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::arbitrary::{ADDRESSES, Members, body, compact};
+
+/// The types whose rows are made up.
+fn types() -> Vec<IncidentType> {
+    IncidentType::defaults()
+        .into_iter()
+        .filter(|kind| ["denial", "probing", "other"].contains(&kind.name.as_str()))
+        .collect()
+}
+
+fn answer(body: &str) -> Answer {
+    Answer {
+        body: Some(Bytes::copy_from_slice(body.as_bytes())),
+        freshness: Freshness {
+            good_at_ms: Some(1),
+            stale: false,
+            error: None,
+            payload: None,
+        },
+    }
+}
+
+fn basis(bodies: &[String], identities: &str, etag: String) -> Basis {
+    Basis {
+        generation: 1,
+        etag,
+        now_ms: 1,
+        types: types(),
+        incidents: bodies.iter().map(|body| answer(body)).collect(),
+        identities: answer(identities),
+    }
+}
+
+fn report(bodies: &[String], identities: &str, threads: usize) -> Report {
+    let types = types();
+    let parse = |(kind, body): (&IncidentType, &String)| {
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        Some(Run::parse(kind, body).unwrap().into())
+    };
+    let runs: Vec<_> = types.iter().zip(bodies).map(parse).collect();
+    let identities = Identities::parse(identities.as_bytes()).unwrap();
+    Report::build(&types, &runs, &identities, threads)
+}
+
+#[derive(Deserialize)]
+struct Group<'a> {
+    count: u64,
+    #[serde(borrow)]
+    incidents: Vec<&'a RawValue>,
+}
+
+/// The rows of a report's documents.
+struct Documents<'a> {
+    reported: HashMap<String, HashMap<String, Group<'a>>>,
+    unattributed: HashMap<String, Vec<&'a RawValue>>,
+    rejected: HashMap<String, Vec<HashMap<String, String>>>,
+}
+
+impl<'a> Documents<'a> {
+    fn read(report: &'a Report) -> Self {
+        Self {
+            reported: serde_json::from_slice(&report.json).unwrap(),
+            unattributed: serde_json::from_slice(&report.unattributed).unwrap(),
+            rejected: serde_json::from_slice(&report.rejected).unwrap(),
+        }
+    }
+
+    /// Checks that the row stands where its explanation says, and names that place.
+    fn check(&self, row: &Explained) -> (String, u64) {
+        let kind = row.kind.name.as_str();
+        let at = |position: u64| usize::try_from(position - 1).unwrap();
+        match row.place {
+            Place::Reported {
+                employee,
+                priority,
+                position,
+                of,
+            } => {
+                let group = &self.reported[&employee.to_string()][priority.name()];
+                assert_eq!((of, group.incidents.len() as u64), (group.count, of));
+                let found = group.incidents[at(position)].get();
+                assert_eq!(members(found), as_reported(kind, &row.row), "{found}");
+                (format!("{employee} {priority}"), position)
+            }
+            Place::Unattributed { position, of } => {
+                let list = &self.unattributed[kind];
+                assert_eq!(list.len() as u64, of);
+                assert_eq!(list[at(position)].get(), row.row);
+                (format!("{kind} unattributed"), position)
+            }
+            Place::Rejected {
+                reason,
+                position,
+                of,
+            } => {
+                let list = &self.rejected[kind];
+                assert_eq!(list.len() as u64, of);
+                let found = &list[at(position)];
+                assert_eq!(found["row"], row.row);
+                assert_eq!(found["reason"], reason.text());
+                (format!("{kind} rejected"), position)
+            }
+        }
+    }
+}
+
+/// A row's members in their order.
+fn members(row: &str) -> Vec<(String, String)> {
+    let Members(members) = serde_json::from_str(row).unwrap();
+    members
+        .into_iter()
+        .map(|(name, value)| (name, compact(value.get())))
+        .collect()
+}
+
+/// The members of upstream's `row` as the report has them.
+fn as_reported(kind: &str, row: &str) -> Vec<(String, String)> {
+    let (priorities, rest): (Vec<_>, Vec<_>) = members(row)
+        .into_iter()
+        .filter(|(name, _)| name != "type")
+        .partition(|(name, _)| name == "priority");
+    let word: String = serde_json::from_str(&priorities.last().unwrap().1).unwrap();
+    let own = [
+        ("type".to_owned(), format!("\"{kind}\"")),
+        ("priority".to_owned(), format!("\"{word}\"")),
+    ];
+    own.into_iter().chain(rest).collect()
+}
+
+/// All rows, or those of one type that `conditions` ask for.
+fn ask(basis: &Basis, kind: Option<&str>, conditions: &[&str]) -> Explanation {
+    let question = Question {
+        kind: kind.map(str::to_owned),
+        conditions: conditions
+            .iter()
+            .map(|text| text.parse().unwrap())
+            .collect(),
+        limit: usize::MAX,
+    };
+    explain(basis, &question).unwrap()
+}
+
+#[test]
+fn a_row_is_found_by_its_members_and_told_with_its_type() {
+    let bodies = [
+        r#"{"results":[{"priority":"low","reported_by":1,"timestamp":2},{"priority":"low","reported_by":1,"timestamp":1}]}"#,
+        r#"{"results":[{"priority":"low","ip":"17.1.2.3","timestamp":1.5}]}"#,
+        r#"{"results":[{"priority":"low","identifier":"nobody","timestamp":1}]}"#,
+    ]
+    .map(str::to_owned);
+    let basis = basis(&bodies, r#"{"17.1.2.3":1}"#, String::new());
+    let found = ask(&basis, None, &["timestamp=2", "reported_by=1"]);
+    assert_eq!((found.matches, found.rows[0].position), (1, 1));
+    let Place::Reported {
+        employee: 1,
+        position: 3,
+        of: 3,
+        ..
+    } = found.rows[0].place
+    else {
+        panic!("{:?}", found.rows);
+    };
+    assert_eq!(ask(&basis, None, &["priority=low"]).matches, 4);
+    let of_type = ask(&basis, Some("probing"), &["priority=low"]);
+    assert_eq!((of_type.matches, of_type.searched.len()), (1, 1));
+    assert_eq!(ask(&basis, Some("probing"), &["timestamp=1"]).matches, 0);
+    let unknown = Question {
+        kind: Some("prober".to_owned()),
+        ..Question::default()
+    };
+    let error = explain(&basis, &unknown).unwrap_err().to_string();
+    assert!(error.contains("denial, probing, other"), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn every_row_is_where_its_explanation_says(
+        denial in body("reported_by"),
+        probing in body("ip"),
+        other in body("identifier"),
+        mapped in prop::collection::vec((prop::sample::select(&ADDRESSES[..4]), 0..8_u64), 0..4),
+        threads in 1_usize..5,
+    ) {
+        let mapped: BTreeMap<&str, u64> = mapped.into_iter().collect();
+        let identities = serde_json::to_string(&mapped).unwrap();
+        let bodies = [denial, probing, other];
+        let report = report(&bodies, &identities, threads);
+        let etag = blake3::hash(&report.json).to_hex()[..32].to_owned();
+
+        let explanation = ask(&basis(&bodies, &identities, etag), None, &[]);
+
+        prop_assert!(explanation.is_that_report);
+        prop_assert_eq!(explanation.entries, mapped.len() as u64);
+        let documents = Documents::read(&report);
+        let mut places: Vec<_> = explanation.rows.iter().map(|row| documents.check(row)).collect();
+        // No two rows are in one place, so that all places are taken.
+        places.sort_unstable();
+        places.dedup();
+        let fetched: u64 = report.counts.iter().map(|counts| counts.fetched).sum();
+        prop_assert_eq!(places.len() as u64, fetched);
+        prop_assert_eq!(explanation.matches, fetched);
+        // Each row is told as upstream sent it, at its position.
+        for (kind, body) in types().iter().zip(&bodies) {
+            let Members(top) = serde_json::from_str(body).unwrap();
+            let sent: Vec<&RawValue> = serde_json::from_str(top[0].1.get()).unwrap();
+            let told = explanation.rows.iter().filter(|row| row.kind == *kind);
+            let told: Vec<_> = told.map(|row| (row.position, row.row.as_str())).collect();
+            let sent: Vec<_> = (1..).zip(sent.iter().map(|row| row.get())).collect();
+            prop_assert_eq!(told, sent);
+        }
+    }
+}

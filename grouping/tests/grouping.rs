@@ -1,0 +1,338 @@
+//! Grouping, held against a plain and obviously right model over arbitrary upstream answers.
+
+mod arbitrary;
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use domain::contract::record::{Counts, EmployeeEntry};
+use domain::incident::{IdentityKind, IncidentType};
+use grouping::attribute::Identities;
+use grouping::report::Report;
+use grouping::rows::Run;
+use proptest::prelude::*;
+use serde_json::value::RawValue;
+
+use crate::arbitrary::{ADDRESSES, Members, body, compact};
+
+/// What the report should be, computed in the plainest way.
+struct Model {
+    json: String,
+    counts: Vec<Counts>,
+    unattributed: Vec<Vec<String>>,
+}
+
+type Buckets = [Vec<(f64, usize, usize, String)>; 4];
+
+fn model(types: &[IncidentType], bodies: &[String], identities: &str) -> Model {
+    let map: HashMap<String, u64> = serde_json::from_str(identities).unwrap();
+    let mut employees: BTreeMap<u64, Buckets> = BTreeMap::new();
+    let mut counts = vec![Counts::default(); types.len()];
+    let mut unattributed: Vec<Vec<(f64, usize, String)>> = vec![Vec::new(); types.len()];
+    for (place, (kind, body)) in types.iter().zip(bodies).enumerate() {
+        let Members(top) = serde_json::from_str(body).unwrap();
+        let rows: Vec<&RawValue> = serde_json::from_str(top[0].1.get()).unwrap();
+        for (order, row) in rows.into_iter().enumerate() {
+            counts[place].fetched += 1;
+            let Ok(Members(members)) = serde_json::from_str(row.get()) else {
+                counts[place].rejected += 1;
+                continue;
+            };
+            let get = |name: &str| {
+                members
+                    .iter()
+                    .rfind(|(key, _)| key == name)
+                    .map(|(_, raw)| raw.get())
+            };
+            let text =
+                |name: &str| get(name).and_then(|raw| serde_json::from_str::<String>(raw).ok());
+            let priority = text("priority").and_then(|word| {
+                ["low", "medium", "high", "critical"]
+                    .iter()
+                    .position(|p| *p == word)
+            });
+            // serde_json rounds some numbers another way; the standard library rounds correctly.
+            let is_number = |raw: &&str| raw.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+            let time = get("timestamp")
+                .filter(is_number)
+                .and_then(|raw| raw.parse::<f64>().ok())
+                .filter(|time| time.is_finite());
+            let number = get(&kind.field).and_then(|raw| serde_json::from_str::<u64>(raw).ok());
+            let name = text(&kind.field);
+            let digits = name.as_ref().and_then(|name| {
+                name.parse::<u64>()
+                    .ok()
+                    .filter(|id| id.to_string() == *name)
+            });
+            let id = number
+                .or(digits)
+                .filter(|_| kind.identity.allows_employee());
+            let address = name.filter(|_| kind.identity.allows_ip());
+            let (Some(priority), Some(time)) = (priority, time) else {
+                counts[place].rejected += 1;
+                continue;
+            };
+            let employee = match (id, &address) {
+                (Some(id), _) => id,
+                (None, Some(address)) => match map.get(address) {
+                    Some(id) => *id,
+                    None if address.parse::<IpAddr>().is_ok() => {
+                        counts[place].unattributed += 1;
+                        unattributed[place].push((time, order, compact(row.get())));
+                        continue;
+                    }
+                    None => {
+                        counts[place].rejected += 1;
+                        continue;
+                    }
+                },
+                (None, None) => {
+                    counts[place].rejected += 1;
+                    continue;
+                }
+            };
+            counts[place].reported += 1;
+            let mut text = format!(
+                r#"{{"type":"{}","priority":"{}""#,
+                kind.name,
+                ["low", "medium", "high", "critical"][priority]
+            );
+            for (name, raw) in members
+                .iter()
+                .filter(|(name, _)| name != "type" && name != "priority")
+            {
+                text += &format!(
+                    ",{}:{}",
+                    serde_json::to_string(name).unwrap(),
+                    compact(raw.get())
+                );
+            }
+            employees.entry(employee).or_default()[priority].push((time, place, order, text + "}"));
+        }
+    }
+    let employees: Vec<String> = employees
+        .into_iter()
+        .map(|(id, buckets)| {
+            let groups: Vec<String> = buckets
+                .into_iter()
+                .zip(["low", "medium", "high", "critical"])
+                .map(|(mut rows, name)| {
+                    rows.sort_by(|a, b| a.partial_cmp(b).unwrap());
+                    let rows: Vec<String> = rows.into_iter().map(|row| row.3).collect();
+                    format!(
+                        r#""{name}":{{"count":{},"incidents":[{}]}}"#,
+                        rows.len(),
+                        rows.join(",")
+                    )
+                })
+                .collect();
+            format!(r#""{id}":{{{}}}"#, groups.join(","))
+        })
+        .collect();
+    let unattributed = unattributed
+        .into_iter()
+        .map(|mut rows| {
+            rows.sort_by(|a, b| a.partial_cmp(b).unwrap());
+            rows.into_iter().map(|row| row.2).collect()
+        })
+        .collect();
+    Model {
+        json: format!("{{{}}}", employees.join(",")),
+        counts,
+        unattributed,
+    }
+}
+
+fn build(types: &[IncidentType], bodies: &[String], identities: &str, threads: usize) -> Report {
+    let runs: Vec<_> = types
+        .iter()
+        .zip(bodies)
+        .map(|(kind, body)| {
+            Some(Arc::new(
+                Run::parse(kind, Bytes::from(body.clone())).unwrap(),
+            ))
+        })
+        .collect();
+    Report::build(
+        types,
+        &runs,
+        &Identities::parse(identities.as_bytes()).unwrap(),
+        threads,
+    )
+}
+
+/// Each entry of the index points at exactly the object that stands under the employee's id.
+fn check_index(report: &Report) {
+    let json = std::str::from_utf8(&report.json).unwrap();
+    let Members(employees) = serde_json::from_str(json).unwrap();
+    assert_eq!(report.employee_count as usize, employees.len());
+    let entries: Vec<&[u8]> = report.employees.chunks(EmployeeEntry::BYTES).collect();
+    assert_eq!(entries.len(), employees.len());
+    for (entry, (id, part)) in entries.into_iter().zip(employees) {
+        let start = part.get().as_ptr() as usize - json.as_ptr() as usize;
+        let part = start as u64..(start + part.get().len()) as u64;
+        let expected = EmployeeEntry {
+            employee: id.parse().unwrap(),
+            part,
+        };
+        assert_eq!(entry, expected.to_bytes().unwrap());
+    }
+}
+
+#[test]
+fn the_golden_pair() {
+    let upstream: HashMap<String, &RawValue> =
+        serde_json::from_str(include_str!("samples/upstream.json")).unwrap();
+    let types = IncidentType::defaults();
+    let bodies: Vec<String> = types
+        .iter()
+        .map(|kind| upstream[&kind.name].get().to_owned())
+        .collect();
+    for threads in 1..4 {
+        let report = build(&types, &bodies, upstream["identities"].get(), threads);
+        assert_eq!(
+            compact(std::str::from_utf8(&report.json).unwrap()),
+            compact(include_str!("samples/report.json"))
+        );
+        check_index(&report);
+    }
+}
+
+#[test]
+fn no_rows_are_an_empty_report() {
+    let types = IncidentType::defaults();
+    let report = Report::build(&types, &vec![None; types.len()], &Identities::default(), 2);
+    assert_eq!(report.json, b"{}");
+    assert_eq!(report.employees, b"");
+    assert_eq!(report.counts, vec![Counts::default(); types.len()]);
+}
+
+#[test]
+fn rows_that_cannot_be_used_are_kept_with_the_reason() {
+    let types = [IncidentType {
+        name: "other".into(),
+        field: "identifier".into(),
+        identity: IdentityKind::EmployeeOrIp,
+    }];
+    let rows = [
+        r#""text""#,
+        r#"{"priority":"low","identifier":1,"timestamp":NaN}"#,
+        r#"{"priority":"urgent","identifier":1,"timestamp":1}"#,
+        r#"{"priority":"low","identifier":1,"timestamp":"1"}"#,
+        r#"{"priority":"low","identifier":1,"timestamp":1e999}"#,
+        r#"{"priority":"low","identifier":"","timestamp":1}"#,
+        r#"{"priority":"low","identifier":"host","timestamp":1}"#,
+        r#"{"priority":"low","identifier":7.0,"timestamp":1}"#,
+    ];
+    let body = format!(r#"{{"results":[{}]}}"#, rows.join(","));
+    let report = build(&types, &[body], "{}", 1);
+    let kept: HashMap<String, Vec<HashMap<String, String>>> =
+        serde_json::from_slice(&report.rejected).unwrap();
+    let mut found: Vec<&str> = kept["other"]
+        .iter()
+        .map(|item| item["row"].as_str())
+        .collect();
+    let mut expected = rows.to_vec();
+    found.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+    assert_eq!(
+        report.counts[0],
+        Counts {
+            fetched: 8,
+            rejected: 8,
+            ..Counts::default()
+        }
+    );
+    assert!(
+        kept["other"]
+            .iter()
+            .any(|item| item["reason"].contains("NaN"))
+    );
+}
+
+/// Found by the fuzzer: a row that upstream's reader takes must not be too deep for the report's.
+#[test]
+fn the_deepest_row_that_is_accepted_leaves_the_report_readable() {
+    let kind = IncidentType::defaults().remove(0);
+    let mut accepted = 0;
+    for depth in 1..140 {
+        let nested = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let row = format!(r#"{{"priority":"low","reported_by":1,"timestamp":1,"x":{nested}}}"#);
+        let body = format!(r#"{{"results":[{row}]}}"#);
+        if Run::parse(&kind, Bytes::from(body.clone())).is_ok() {
+            let report = build(std::slice::from_ref(&kind), &[body], "{}", 1);
+            serde_json::from_slice::<serde_json::Value>(&report.json).unwrap();
+            accepted = depth;
+        }
+    }
+    assert!(accepted > 100, "{accepted}");
+}
+
+#[test]
+fn other_shapes_are_refused_with_the_place() {
+    let kind = &IncidentType::defaults()[0];
+    for (body, problem) in [
+        ("", "ends where a value should be"),
+        (
+            "<html><body>Sign in</body></html>",
+            "expected a value at byte 0",
+        ),
+        ("[]", "object with the array `results`"),
+        ("{}", "`results` is missing"),
+        (r#"{"results":{}}"#, "`results` is not an array"),
+        (r#"{"results":[],"results":[]}"#, "twice"),
+        (
+            r#"{"results":[{"priority":"low","reported_by":1,"time"#,
+            "ends within a string",
+        ),
+        (r#"{"results":[]} {}"#, "something follows"),
+        ("{\"results\":[\"\u{1}\"]}", "control character"),
+    ] {
+        let error = Run::parse(kind, Bytes::from_static(body.as_bytes()))
+            .expect_err(body)
+            .to_string();
+        assert!(error.contains(problem), "{body}: {error}");
+    }
+    assert!(Run::parse(kind, Bytes::from_static(b"{\"results\":[\"\xff\"]}")).is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn the_report_is_that_of_the_model(
+        denial in body("reported_by"),
+        probing in body("ip"),
+        other in body("identifier"),
+        mapped in prop::collection::vec((prop::sample::select(&ADDRESSES[..4]), 0..8_u64), 0..4),
+        threads in 1_usize..5,
+    ) {
+        let defaults = IncidentType::defaults();
+        let types: Vec<IncidentType> = ["denial", "probing", "other"].iter().map(|name| defaults.iter().find(|kind| kind.name == *name).unwrap().clone()).collect();
+        let mapped: BTreeMap<&str, u64> = mapped.into_iter().collect();
+        let identities = serde_json::to_string(&mapped).unwrap();
+        let bodies = [denial, probing, other];
+
+        let expected = model(&types, &bodies, &identities);
+        let report = build(&types, &bodies, &identities, threads);
+
+        prop_assert_eq!(compact(std::str::from_utf8(&report.json).unwrap()), expected.json);
+        prop_assert_eq!(&report.counts, &expected.counts);
+        for counts in &report.counts {
+            prop_assert_eq!(counts.fetched, counts.reported + counts.unattributed + counts.rejected);
+        }
+        let unattributed: HashMap<String, Vec<&RawValue>> = serde_json::from_slice(&report.unattributed).unwrap();
+        for (kind, expected) in types.iter().zip(&expected.unattributed) {
+            let found: Vec<String> = unattributed[&kind.name].iter().map(|row| compact(row.get())).collect();
+            prop_assert_eq!(&found, expected);
+        }
+        let rejected: HashMap<String, Vec<serde_json::Value>> = serde_json::from_slice(&report.rejected).unwrap();
+        for (kind, counts) in types.iter().zip(&report.counts) {
+            prop_assert_eq!(rejected[&kind.name].len() as u64, counts.rejected);
+        }
+        check_index(&report);
+    }
+}

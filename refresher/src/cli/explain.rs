@@ -1,0 +1,340 @@
+//! `refresher explain`: reads what the served snapshot was made of, and tells a person or a program
+//! where a row went.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result, bail};
+use domain::contract::record::{Current, Freshness};
+use domain::incident::IncidentType;
+use grouping::explain::{Answer, Basis, Concerns, Explained, Explanation, Question, explain};
+use grouping::report::Place;
+use refresher::configuration;
+use refresher::history::Recorded;
+use refresher::refresh::restore::restore;
+use refresher::refresh::sources::{Endpoint, Source};
+use refresher::store::Store;
+use serde_json::{Value, json};
+
+use crate::cli::history;
+use crate::cli::{OutputFormat, RowOptions};
+
+/// Tells where the rows that are meant went.
+///
+/// # Errors
+/// There is no such row, or no snapshot, or it cannot be read.
+pub(crate) fn explain_rows(path: &Path, options: RowOptions) -> Result<()> {
+    refresher::tls::prepare();
+    let settings = configuration::read(path)?;
+    let largest = settings.api_max_body_bytes;
+    let basis = match options.at {
+        Some(at_ms) => {
+            let history = history::open(&settings)?;
+            let recorded = history::block_on(history::recorded_at(&history, at_ms))?;
+            of_the_past(recorded, largest)?
+        }
+        None => {
+            let store = Store::new(&settings.redis_url, &settings.redis_key_prefix)?;
+            history::block_on(served(&store, settings.incident_types, largest))?
+        }
+    };
+    let question = Question {
+        kind: options.kind,
+        conditions: options.conditions,
+        limit: options.limit,
+    };
+    let explanation = explain(&basis, &question)?;
+    match options.format {
+        OutputFormat::Text => print!("{}", text(&explanation)),
+        OutputFormat::Json => println!("{}", document(&explanation)),
+    }
+    if explanation.matches == 0 {
+        bail!("no row is like that");
+    }
+    Ok(())
+}
+
+/// What the snapshot in Redis was made of. No answer has more than `largest` bytes.
+async fn served(store: &Store, types: Vec<IncidentType>, largest: u64) -> Result<Basis> {
+    let raw = store.current().await?;
+    if raw.is_empty() {
+        bail!("there is no snapshot yet: the log of the refresher says why");
+    }
+    let record = Current::parse(&raw)?;
+    let endpoints = types.iter().cloned().map(Endpoint::Incidents);
+    let mut sources: Vec<Source> = [Endpoint::Identities]
+        .into_iter()
+        .chain(endpoints)
+        .map(Source::new)
+        .collect();
+    restore(store, &record, &mut sources, largest).await?;
+    let mut answers = Vec::with_capacity(sources.len());
+    for source in &sources {
+        answers.push(answer(source, &record, largest)?);
+    }
+    let mut answers = answers.into_iter();
+    Ok(Basis {
+        generation: record.generation,
+        now_ms: store.now_ms().await?,
+        identities: answers.next().context("no identity map was asked for")?,
+        incidents: answers.collect(),
+        etag: record.etag,
+        types,
+    })
+}
+
+/// What a snapshot of the history was made of. No answer has more than `largest` bytes.
+fn of_the_past(recorded: Recorded, largest: u64) -> Result<Basis> {
+    let Recorded { manifest, answers } = recorded;
+    let mut all = Vec::with_capacity(answers.len());
+    for ((freshness, _), good) in manifest.sources().into_iter().zip(answers) {
+        let body = good.map(|good| good.body(largest)).transpose()?;
+        all.push(Answer { body, freshness });
+    }
+    let mut answers = all.into_iter();
+    Ok(Basis {
+        generation: manifest.record.generation,
+        now_ms: manifest.at_ms,
+        identities: answers.next().context("the history has no identity map")?,
+        incidents: answers.collect(),
+        etag: manifest.record.etag,
+        types: manifest.types,
+    })
+}
+
+/// What `record` says of the endpoint, and its restored answer.
+fn answer(source: &Source, record: &Current, largest: u64) -> Result<Answer> {
+    let name = source.endpoint.name();
+    let freshness = match &*source.endpoint {
+        Endpoint::Identities => Some(&record.identities.freshness),
+        Endpoint::Incidents(kind) => record
+            .types
+            .iter()
+            .find(|found| found.name == kind.name)
+            .map(|found| &found.freshness),
+    };
+    let Some(freshness) = freshness.cloned() else {
+        bail!(
+            "the snapshot knows no type `{name}`: INCIDENTS_TYPES is not what the refresher was told, \
+             or has not been refreshed since"
+        );
+    };
+    let body = match &source.good {
+        Some(good) => Some(
+            good.body(largest)
+                .with_context(|| format!("the kept answer of `{name}` is damaged"))?,
+        ),
+        None if freshness.payload.is_some() => bail!(
+            "the kept answer of `{name}` is gone from Redis, or damaged: try again after the next refresh"
+        ),
+        None => None,
+    };
+    Ok(Answer { body, freshness })
+}
+
+/// For a person.
+fn text(explanation: &Explanation) -> String {
+    let mut text = String::new();
+    for row in &explanation.rows {
+        // Writing to a string cannot fail.
+        let _ = write!(
+            text,
+            "{} {} upstream: {}\n  {}\n",
+            row.kind.name,
+            row.position,
+            row.row,
+            verdict(row, explanation)
+        );
+        if let Some(stale) = stale(&row.freshness, explanation.now_ms) {
+            let _ = writeln!(text, "  The type {} is stale: {stale}.", row.kind.name);
+        }
+    }
+    let told = explanation.rows.len() as u64;
+    if told < explanation.matches {
+        let _ = writeln!(
+            text,
+            "{} more rows match (--limit).",
+            explanation.matches - told
+        );
+    }
+    if explanation.matches == 0 {
+        text += &searched(explanation);
+    }
+    if !explanation.is_that_report {
+        text += "Note: the kept answers and these settings do not give the report that is served. It \
+                 was made with another INCIDENTS_TYPES or by another release; the next refresh mends \
+                 that.\n";
+    }
+    text
+}
+
+fn verdict(row: &Explained, explanation: &Explanation) -> String {
+    let field = &row.kind.field;
+    let map = || {
+        let since = age(&explanation.identities, explanation.now_ms);
+        let stale = match stale(&explanation.identities, explanation.now_ms) {
+            Some(stale) => format!("; stale: {stale}"),
+            None => String::new(),
+        };
+        format!(
+            "the identity map ({} entries, {since}{stale})",
+            explanation.entries
+        )
+    };
+    match row.place {
+        Place::Reported {
+            employee,
+            priority,
+            position,
+            of,
+        } => {
+            let because = match &row.concerns {
+                Concerns::Address(address) => {
+                    format!("{} says that {address} is theirs", map())
+                }
+                _ => format!("`{field}` says so"),
+            };
+            format!(
+                "Reported under employee {employee}, since {because}: {position} of {of} in the group \
+                 `{priority}`, generation {}.",
+                explanation.generation
+            )
+        }
+        Place::Unattributed { position, of } => {
+            let address = match &row.concerns {
+                Concerns::Address(address) => address,
+                _ => "",
+            };
+            format!(
+                "Unattributed, since {} lacks {address}: {position} of {of} unattributed {} rows, \
+                 generation {}. It is attributed as soon as the map has it.",
+                map(),
+                row.kind.name,
+                explanation.generation
+            )
+        }
+        Place::Rejected {
+            reason,
+            position,
+            of,
+        } => format!(
+            "Rejected: {}; {position} of {of} rejected {} rows, generation {}. The identity must be in \
+             `{field}` ({}).",
+            reason.text(),
+            row.kind.name,
+            explanation.generation,
+            row.kind.identity.name()
+        ),
+    }
+}
+
+fn searched(explanation: &Explanation) -> String {
+    let mut text = "No row is like that. Searched:\n".to_owned();
+    for kind in &explanation.searched {
+        let _ = write!(
+            text,
+            "  {}: {} rows, {}",
+            kind.name,
+            kind.rows,
+            age(&kind.freshness, explanation.now_ms)
+        );
+        if let Some(stale) = stale(&kind.freshness, explanation.now_ms) {
+            let _ = write!(text, "; stale: {stale}");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// How old an endpoint's last good answer is.
+fn age(freshness: &Freshness, now_ms: u64) -> String {
+    match freshness.good_at_ms {
+        Some(at_ms) => format!("{} s old", now_ms.saturating_sub(at_ms) / 1000),
+        None => "never fetched".to_owned(),
+    }
+}
+
+/// Since when an endpoint is stale, and why; none if it is not.
+fn stale(freshness: &Freshness, now_ms: u64) -> Option<String> {
+    let error = freshness.error.as_deref().unwrap_or("it was not fetched");
+    let since = match freshness.good_at_ms {
+        Some(at_ms) => format!("since {} ({})", date(at_ms), age(freshness, now_ms)),
+        None => "there never was a good answer".to_owned(),
+    };
+    freshness.stale.then(|| format!("{since}; {error}"))
+}
+
+fn date(at_ms: u64) -> String {
+    httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_millis(at_ms))
+}
+
+/// For a program.
+fn document(explanation: &Explanation) -> Value {
+    let now_ms = explanation.now_ms;
+    let rows: Vec<Value> = explanation
+        .rows
+        .iter()
+        .map(|row| row_document(row, now_ms))
+        .collect();
+    let searched: Vec<Value> = explanation
+        .searched
+        .iter()
+        .map(|kind| json!({ "type": kind.name, "rows": kind.rows, "freshness": freshness_document(&kind.freshness, now_ms) }))
+        .collect();
+    json!({
+        "generation": explanation.generation,
+        "is_that_report": explanation.is_that_report,
+        "identities": {
+            "entries": explanation.entries,
+            "freshness": freshness_document(&explanation.identities, now_ms),
+        },
+        "matches": explanation.matches,
+        "rows": rows,
+        "searched": searched,
+    })
+}
+
+fn row_document(row: &Explained, now_ms: u64) -> Value {
+    let (verdict, position, of) = match row.place {
+        Place::Reported { position, of, .. } => ("reported", position, of),
+        Place::Unattributed { position, of } => ("unattributed", position, of),
+        Place::Rejected { position, of, .. } => ("rejected", position, of),
+    };
+    let mut document = json!({
+        "type": row.kind.name,
+        "upstream_position": row.position,
+        // As a text: it may not be JSON.
+        "row": row.row,
+        "verdict": verdict,
+        "position": position,
+        "of": of,
+        "freshness": freshness_document(&row.freshness, now_ms),
+    });
+    match row.place {
+        Place::Reported {
+            employee, priority, ..
+        } => {
+            document["employee"] = employee.into();
+            document["priority"] = priority.name().into();
+        }
+        Place::Rejected { reason, .. } => document["reason"] = reason.text().into(),
+        Place::Unattributed { .. } => {}
+    }
+    match &row.concerns {
+        Concerns::Employee => document["because"] = json!({ "field": row.kind.field }),
+        Concerns::Address(address) => {
+            document["because"] = json!({ "field": row.kind.field, "address": address });
+        }
+        Concerns::Nobody => {}
+    }
+    document
+}
+
+fn freshness_document(freshness: &Freshness, now_ms: u64) -> Value {
+    json!({
+        "age_s": freshness.good_at_ms.map(|at_ms| now_ms.saturating_sub(at_ms) / 1000),
+        "stale": freshness.stale,
+        "error": freshness.error,
+    })
+}

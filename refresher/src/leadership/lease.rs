@@ -1,0 +1,223 @@
+//! The lease: of several refreshers one leads, the others stand by and take over when it is gone.
+//!
+//! A task of its own renews it, so that it is kept also while a refresh computes. Whoever loses it
+//! learns so here; and Redis itself refuses what a former leader still tries to publish.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::contract::node;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::store::{Store, StoreError};
+
+/// How long the lease runs unless it is renewed.
+pub const TERM: Duration = Duration::from_secs(4);
+
+/// How often it is renewed, and tried for while Redis cannot be asked.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// How often it is tried for while another has it: whoever gives it up is followed at once.
+const TRY_EVERY: Duration = Duration::from_millis(250);
+
+/// How long giving it up may take at the end.
+const RELEASE: Duration = Duration::from_millis(700);
+
+/// The right to publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leadership {
+    /// Who has it.
+    pub holder: Arc<str>,
+    /// Greater than that of every leader before.
+    pub token: u64,
+}
+
+/// What is known of the lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum State {
+    /// Nothing yet.
+    Unknown,
+    /// It is another's.
+    Other,
+    /// It is ours.
+    Ours(u64),
+}
+
+/// This process's side of the lease.
+#[derive(Debug)]
+pub struct Lease {
+    holder: Arc<str>,
+    state: watch::Receiver<State>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Lease {
+    /// Begins to try for the lease.
+    #[must_use]
+    pub fn seek(store: Arc<Store>) -> Self {
+        let holder: Arc<str> = holder().into();
+        let (told, state) = watch::channel(State::Unknown);
+        let stop = CancellationToken::new();
+        let keeper = Keeper {
+            store,
+            holder: Arc::clone(&holder),
+            told,
+            newest: 0,
+            until: None,
+            failing: false,
+        };
+        let task = tokio::spawn(keeper.keep(stop.clone()));
+        Self {
+            holder,
+            state,
+            stop,
+            task,
+        }
+    }
+
+    /// Who this process is.
+    #[must_use]
+    pub fn holder(&self) -> &str {
+        &self.holder
+    }
+
+    /// Waits until this process leads.
+    pub async fn gained(&mut self) -> Leadership {
+        loop {
+            if let State::Ours(token) = *self.state.borrow_and_update() {
+                return Leadership {
+                    holder: Arc::clone(&self.holder),
+                    token,
+                };
+            }
+            self.changed().await;
+        }
+    }
+
+    /// Waits until `leadership` is over.
+    pub async fn lost(&mut self, leadership: &Leadership) {
+        while *self.state.borrow_and_update() == State::Ours(leadership.token) {
+            self.changed().await;
+        }
+    }
+
+    async fn changed(&mut self) {
+        if self.state.changed().await.is_err() {
+            // The keeper has ended, so nothing will change any more.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Gives the lease up, in bounded time.
+    pub async fn release(self) {
+        self.stop.cancel();
+        if self.task.await.is_err() {
+            tracing::error!("the keeper of the lease panicked");
+        }
+    }
+}
+
+/// Who holds the lease.
+fn holder() -> String {
+    let host = rustix::system::uname();
+    let host = host.nodename().to_string_lossy().into_owned();
+    node::id(&host, std::process::id(), rand::random())
+}
+
+struct Keeper {
+    store: Arc<Store>,
+    holder: Arc<str>,
+    told: watch::Sender<State>,
+    /// The newest token that was seen, also should Redis have forgotten it: so that a lease which is
+    /// taken anew is known for a new one.
+    newest: u64,
+    /// Until when it is surely ours.
+    until: Option<Instant>,
+    /// Whether Redis failed the last time, so that it is said once.
+    failing: bool,
+}
+
+impl Keeper {
+    async fn keep(mut self, stop: CancellationToken) {
+        while stop
+            .run_until_cancelled(async {
+                self.renew().await;
+                sleep(self.pause()).await;
+            })
+            .await
+            .is_some()
+        {}
+        if self.until.is_some() {
+            let released = timeout(RELEASE, self.store.release_lease(&self.holder)).await;
+            match released {
+                Ok(Ok(())) => tracing::info!("gave the lease up"),
+                Ok(Err(error)) => tracing::warn!(%error, "cannot give the lease up; it runs out"),
+                Err(_) => tracing::warn!("cannot give the lease up in time; it runs out"),
+            }
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        match *self.told.borrow() {
+            State::Other => TRY_EVERY,
+            State::Ours(_) | State::Unknown => EVERY,
+        }
+    }
+
+    async fn renew(&mut self) {
+        let asked = Instant::now();
+        let taken = self.store.take_lease(&self.holder, TERM, self.newest).await;
+        match taken {
+            Ok((token, ours)) => {
+                self.newest = self.newest.max(token);
+                if std::mem::take(&mut self.failing) {
+                    tracing::info!("Redis answers again");
+                }
+                self.until = ours.then(|| asked + TERM);
+                self.tell(if ours {
+                    State::Ours(token)
+                } else {
+                    State::Other
+                });
+            }
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn failed(&mut self, error: &StoreError) {
+        if !std::mem::replace(&mut self.failing, true) {
+            tracing::error!(%error, "cannot renew the lease; trying again every second");
+        }
+        // A second before it ends, so that a slow answer does not keep a former leader at work.
+        if self
+            .until
+            .is_some_and(|until| Instant::now() + EVERY >= until)
+        {
+            self.until = None;
+            self.tell(State::Unknown);
+        }
+    }
+
+    fn tell(&self, state: State) {
+        let changed = self.told.send_if_modified(|told| {
+            let changes = *told != state;
+            told.clone_from(&state);
+            changes
+        });
+        if changed {
+            match state {
+                State::Ours(token) => tracing::info!(holder = %self.holder, token, "leads"),
+                State::Other => {
+                    tracing::info!(holder = %self.holder, "stands by: another refresher leads")
+                }
+                State::Unknown => {
+                    tracing::warn!(holder = %self.holder, "leads no more: Redis cannot confirm it")
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The schedule: while this refresher leads, a refresh at once, then one at every point of the
+//! schedule, and between them those that clients ask for. One at a time, never two.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::settings::Settings;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+
+use crate::leadership::commands::{Commands, RefreshRequest, done};
+use crate::leadership::lease::{Leadership, Lease};
+use crate::nodes::heartbeat::Activity;
+use crate::nodes::monitor::Watch;
+use crate::refresh::{Outcome, RefreshError, Refresher};
+use crate::store::Store;
+
+/// The first and the longest wait before a refresh is tried again that Redis did not let happen, or
+/// without which there is nothing to serve.
+const WAITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
+
+/// Requests for a refresh that wait for their turn; more stay on the stream.
+const QUEUE: usize = 16;
+
+/// Everything that a refresher does, and when.
+#[derive(Debug)]
+pub struct Schedule {
+    /// What does the work.
+    pub refresher: Refresher,
+    /// Where commands come from.
+    pub store: Arc<Store>,
+    /// What looks after the other nodes meanwhile.
+    pub watch: Watch,
+    /// Where it tells what it does.
+    pub activity: Activity,
+    /// From the start of one refresh to that of the next.
+    pub interval: Duration,
+    /// Whether a command may end the service.
+    pub may_shut_down: bool,
+}
+
+impl Schedule {
+    /// The schedule that `settings` ask for.
+    #[must_use]
+    pub fn new(
+        refresher: Refresher,
+        store: Arc<Store>,
+        watch: Watch,
+        activity: Activity,
+        settings: &Settings,
+    ) -> Self {
+        Self {
+            refresher,
+            store,
+            watch,
+            activity,
+            interval: settings.refresh_interval,
+            may_shut_down: settings.shutdown_enabled,
+        }
+    }
+
+    /// Refreshes whenever this process leads; ends only with an error that will not pass. Dropped
+    /// at any point, it leaves nothing half published.
+    ///
+    /// # Errors
+    /// When a newer release has published.
+    pub async fn run(&mut self, lease: &mut Lease) -> Result<Infallible, RefreshError> {
+        loop {
+            let leadership = lease.gained().await;
+            self.activity.leads(true);
+            tokio::select! {
+                result = self.lead(&leadership) => return result,
+                () = lease.lost(&leadership) => {
+                    tracing::warn!("abandons what it was doing: the lease is lost");
+                    self.activity.leads(false);
+                }
+            }
+        }
+    }
+
+    async fn lead(&mut self, leadership: &Leadership) -> Result<Infallible, RefreshError> {
+        let (sender, requests) = mpsc::channel(QUEUE);
+        let commands = Commands::new(Arc::clone(&self.store), self.may_shut_down);
+        let Self {
+            refresher,
+            store,
+            interval,
+            watch,
+            activity,
+            ..
+        } = self;
+        let mut work = Work {
+            refresher,
+            store,
+            interval: *interval,
+            activity,
+        };
+        tokio::select! {
+            () = commands.take(sender) => unreachable!("it never ends"),
+            () = watch.run() => unreachable!("it never ends"),
+            result = work.refresh_on_time(leadership, requests) => result,
+        }
+    }
+}
+
+/// What the leader is there for, beside which it takes commands and watches the nodes.
+struct Work<'a> {
+    refresher: &'a mut Refresher,
+    store: &'a Store,
+    interval: Duration,
+    activity: &'a Activity,
+}
+
+impl Work<'_> {
+    async fn refresh_on_time(
+        &mut self,
+        leadership: &Leadership,
+        mut requests: mpsc::Receiver<RefreshRequest>,
+    ) -> Result<Infallible, RefreshError> {
+        self.take_over(leadership).await?;
+        let mut ticks = interval(self.interval);
+        // A late refresh delays, and the next keeps to the schedule.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut again = Again::default();
+        loop {
+            let request = tokio::select! {
+                biased;
+                _ = ticks.tick() => None,
+                () = again.due() => None,
+                Some(request) = requests.recv() => Some(request),
+            };
+            if request
+                .as_ref()
+                .is_none_or(|request| self.is_needed(request))
+            {
+                self.activity.begins("refreshes");
+                let result = self.refresher.refresh(leadership).await;
+                self.activity.did(self.told(&result));
+                let is_urgent = match &result {
+                    Ok(_) => false,
+                    Err(error) => error.is_of_store() || self.refresher.current().is_none(),
+                };
+                again.plan(is_urgent);
+                if let Err(error) = result {
+                    tracing::error!(%error, "the refresh failed");
+                    if error.is_final() {
+                        return Err(error);
+                    }
+                }
+            }
+            if let Some(request) = request
+                && let Err(error) = done(self.store, &request).await
+            {
+                tracing::warn!(%error, "cannot note that a command is done: it may be done again");
+            }
+        }
+    }
+
+    /// Learns what is served; tries until Redis can be read.
+    async fn take_over(&mut self, leadership: &Leadership) -> Result<(), RefreshError> {
+        let [mut wait, longest] = WAITS;
+        loop {
+            match self.refresher.take_over(leadership).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_final() => return Err(error),
+                Err(error) => tracing::error!(%error, "cannot read the current snapshot"),
+            }
+            sleep(wait).await;
+            wait = (2 * wait).min(longest);
+        }
+    }
+
+    /// What came of a refresh, in words that anybody may read who may read the report.
+    fn told(&self, result: &Result<Outcome, RefreshError>) -> String {
+        let current = self.refresher.current();
+        let generation = current.map_or(0, |current| current.generation);
+        match result {
+            Ok(Outcome::Published) => format!("published generation {generation}"),
+            Ok(Outcome::Unchanged) => format!("found generation {generation} unchanged"),
+            Err(error) if error.is_of_store() => "could not publish".to_owned(),
+            Err(_) => format!("got nothing new; generation {generation} stays"),
+        }
+    }
+
+    /// Whether what a client asks for has not been done already.
+    fn is_needed(&self, request: &RefreshRequest) -> bool {
+        let current = self.refresher.current();
+        current.is_none_or(|current| current.checked_at_ms < request.sent_ms)
+    }
+}
+
+/// When to try again before the schedule says so.
+#[derive(Debug, Default)]
+struct Again {
+    at: Option<Instant>,
+    failures: u32,
+}
+
+impl Again {
+    /// Plans another try if the last one `failed`: later each time.
+    fn plan(&mut self, failed: bool) {
+        if failed {
+            let [first, longest] = WAITS;
+            let wait = first.saturating_mul(1 << self.failures.min(8)).min(longest);
+            self.at = Some(Instant::now() + wait);
+            self.failures += 1;
+        } else {
+            *self = Self::default();
+        }
+    }
+
+    async fn due(&mut self) {
+        match self.at {
+            Some(at) => sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+        self.at = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn another_try_waits_longer_each_time() {
+        let mut again = Again::default();
+        let mut waits = Vec::new();
+        for _ in 0..7 {
+            let now = Instant::now();
+            again.plan(true);
+            waits.push((again.at.unwrap() - now).as_secs_f64().round() as u64);
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
+        again.plan(false);
+        assert!(again.at.is_none());
+    }
+}

@@ -1,0 +1,169 @@
+//! The heartbeat: this refresher tells by way of Redis that it lives, and what it did last.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use domain::contract::node::{BEAT_EVERY_MS, Kind, Node};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::store::{Store, StoreError};
+
+/// How long taking itself off the list may take at the end.
+const LEAVE: Duration = Duration::from_millis(500);
+
+/// What this process does, as its heartbeats tell it. Clones are of the same process.
+#[derive(Debug, Clone)]
+pub struct Activity(Arc<Mutex<Said>>);
+
+#[derive(Debug)]
+struct Said {
+    leads: bool,
+    last: String,
+    /// When something was last brought to its end.
+    progress: Instant,
+}
+
+impl Activity {
+    /// That of a process that has just been started.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Arc::new(Mutex::new(Said {
+            leads: false,
+            last: "was started".to_owned(),
+            progress: Instant::now(),
+        })))
+    }
+
+    /// Something begins. It counts as progress only once it is [`done`](Self::did).
+    pub fn begins(&self, what: &str) {
+        what.clone_into(&mut self.said().last);
+    }
+
+    /// Something is done, well or not. `what` is for a person, and without secret or address.
+    pub fn did(&self, what: String) {
+        let mut said = self.said();
+        said.last = what;
+        said.progress = Instant::now();
+    }
+
+    /// This process begins or ceases to lead.
+    pub fn leads(&self, leads: bool) {
+        let mut said = self.said();
+        said.leads = leads;
+        said.progress = Instant::now();
+        said.last = match leads {
+            true => "begins to lead",
+            false => "stands by",
+        }
+        .to_owned();
+    }
+
+    fn said(&self) -> MutexGuard<'_, Said> {
+        // Words stay words, whatever a thread died of.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The task that reports this process.
+#[derive(Debug)]
+pub struct Heartbeat {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Heartbeat {
+    /// Begins to report the process `id` to `store`. A leader that brings nothing to its end for
+    /// longer than `stall` is to be taken for hanging.
+    #[must_use]
+    pub fn start(store: Arc<Store>, id: &str, activity: Activity, stall: Duration) -> Self {
+        let heart = Heart {
+            store,
+            id: id.to_owned(),
+            activity,
+            started: Instant::now(),
+            stall_ms: millis(stall),
+        };
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(heart.beat_until(stop.clone()));
+        Self { stop, task }
+    }
+
+    /// Takes the process off the list, in bounded time.
+    pub async fn end(self) {
+        self.stop.cancel();
+        if self.task.await.is_err() {
+            tracing::error!("the task of the heartbeat panicked");
+        }
+    }
+}
+
+struct Heart {
+    store: Arc<Store>,
+    id: String,
+    activity: Activity,
+    started: Instant,
+    stall_ms: u64,
+}
+
+impl Heart {
+    async fn beat_until(self, stop: CancellationToken) {
+        let mut beats = interval(Duration::from_millis(BEAT_EVERY_MS));
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while stop
+            .run_until_cancelled(async {
+                beats.tick().await;
+                // That Redis is away is the lease's to tell.
+                if let Err(error) = self.beat().await {
+                    tracing::debug!(%error, "a heartbeat could not be written");
+                }
+            })
+            .await
+            .is_some()
+        {}
+        let own = [self.id.clone()];
+        match timeout(LEAVE, self.store.forget_nodes(&own)).await {
+            Ok(Ok(())) => {}
+            _ => tracing::debug!("stays on the list of nodes, as offline, for a while"),
+        }
+    }
+
+    async fn beat(&self) -> Result<(), StoreError> {
+        let now_ms = self.store.now_ms().await?;
+        let node = self.node(now_ms);
+        self.store.beat(&node).await
+    }
+
+    /// The process as it is now, which is `now_ms` by Redis's clock.
+    fn node(&self, now_ms: u64) -> Node {
+        let said = self.activity.said();
+        let before = |passed: Duration| now_ms.saturating_sub(millis(passed));
+        Node {
+            id: self.id.clone(),
+            kind: Kind::Refresher,
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+            since_ms: before(self.started.elapsed()),
+            beat_ms: now_ms,
+            // Who stands by has nothing to do but to live.
+            progress_ms: match said.leads {
+                true => before(said.progress.elapsed()),
+                false => now_ms,
+            },
+            stall_ms: self.stall_ms,
+            last: said.last.clone(),
+            leads: said.leads,
+            probed: None,
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
