@@ -10,33 +10,32 @@ use domain::contract::record::{Current, Freshness};
 use domain::incident::IncidentType;
 use grouping::explain::{Answer, Basis, Concerns, Explained, Explanation, Question, explain};
 use grouping::report::Place;
-use refresher::configuration;
-use refresher::history::Recorded;
-use refresher::refresh::restore::restore;
-use refresher::refresh::sources::{Endpoint, Source};
-use refresher::store::Store;
 use serde_json::{Value, json};
 
-use crate::cli::history;
-use crate::cli::{OutputFormat, RowOptions};
+use super::arguments::{OutputFormat, RowOptions};
+use super::setup::{block_on, open_history, open_store, recorded_at};
+use crate::configuration;
+use crate::history::Recorded;
+use crate::refresh::restore::restore;
+use crate::refresh::sources::{Endpoint, Source};
+use crate::store::Store;
 
 /// Tells where the rows that are meant went.
 ///
 /// # Errors
 /// There is no such row, or no snapshot, or it cannot be read.
 pub(crate) fn explain_rows(path: &Path, options: RowOptions) -> Result<()> {
-    refresher::tls::prepare();
     let settings = configuration::read(path)?;
     let largest = settings.api_max_body_bytes;
     let basis = match options.at {
         Some(at_ms) => {
-            let history = history::open(&settings)?;
-            let recorded = history::block_on(history::recorded_at(&history, at_ms))?;
+            let history = open_history(&settings)?;
+            let recorded = block_on(recorded_at(&history, at_ms))?;
             of_the_past(recorded, largest)?
         }
         None => {
-            let store = Store::new(&settings.redis_url, &settings.redis_key_prefix)?;
-            history::block_on(served(&store, settings.incident_types, largest))?
+            let store = open_store(&settings)?;
+            block_on(served(&store, settings.incident_types, largest))?
         }
     };
     let question = Question {

@@ -1,4 +1,4 @@
-//! The hash of a password, as the settings take it in its place.
+//! `refresher hash-password`: the hash of a password, as the settings take it in its place.
 
 use std::io::{self, IsTerminal as _, Read as _};
 
@@ -10,8 +10,11 @@ use domain::settings::credentials::PLACEHOLDER;
 /// The longest password that is taken, in bytes.
 const LONGEST: u64 = 1024;
 
-/// Asks for a password (on a terminal twice, without showing it) and answers its argon2id hash.
-pub(crate) fn hash_password() -> Result<String> {
+/// Asks for a password (on a terminal twice, without showing it) and prints its argon2id hash.
+///
+/// # Errors
+/// There is none to be read, or it is none.
+pub(crate) fn hash_password() -> Result<()> {
     let password = if io::stdin().is_terminal() {
         ask()?
     } else {
@@ -20,7 +23,10 @@ pub(crate) fn hash_password() -> Result<String> {
     match password.as_str() {
         "" => bail!("the password is empty"),
         PLACEHOLDER => bail!("`{PLACEHOLDER}` is no password: choose one of your own"),
-        password => hash(password),
+        password => {
+            println!("{}", hash(password)?);
+            Ok(())
+        }
     }
 }
 

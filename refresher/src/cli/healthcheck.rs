@@ -1,16 +1,17 @@
-//! Health checks for containers that have nothing else to ask with.
+//! `refresher healthcheck`: for containers that have nothing else to ask with.
 
-use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use refresher::configuration;
-use refresher::store::Store;
 use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode};
 use url::Url;
 
+use super::setup::{block_on, open_store};
+use crate::{configuration, tls};
+
+/// How long the answer may take.
 const LIMIT: Duration = Duration::from_secs(3);
 
 /// Whether `url` answers 200.
@@ -18,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(3);
 /// # Errors
 /// It does not.
 pub(crate) fn answers(url: Url) -> Result<()> {
-    refresher::tls::prepare();
+    tls::prepare();
     let status = block_on(async {
         let client = Client::builder()
             .timeout(LIMIT)
@@ -39,17 +40,9 @@ pub(crate) fn answers(url: Url) -> Result<()> {
 /// # Errors
 /// None does, or Redis cannot be asked.
 pub(crate) fn leads(config: &Path) -> Result<()> {
-    refresher::tls::prepare();
     let settings = configuration::read(config)?;
-    let store = Store::new(&settings.redis_url, &settings.redis_key_prefix)?;
+    let store = open_store(&settings)?;
     let leads = block_on(async { Ok(store.has_leader().await?) });
     ensure!(leads?, "no refresher leads");
     Ok(())
-}
-
-fn block_on<T>(task: impl Future<Output = Result<T>>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(task)
 }

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _};
 
 use tracing_subscriber::EnvFilter;
 
-use super::LogFormat;
+use super::arguments::LogFormat;
 
 /// Begins to log.
 pub(crate) fn start(format: LogFormat) {

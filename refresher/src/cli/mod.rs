@@ -1,258 +1,85 @@
-//! What the program can be told on its command line.
+//! The command line: a file a command, each of which starts what it needs, does its work, and cleans up
+//! in bounded time.
 
-pub(crate) mod explain;
-pub(crate) mod hash_password;
-pub(crate) mod healthcheck;
-pub(crate) mod history;
-pub(crate) mod logging;
-pub(crate) mod run;
+mod arguments;
+mod check_config;
+mod explain;
+mod hash_password;
+mod healthcheck;
+mod history;
+mod logging;
+mod once;
+mod replay;
+mod run;
+mod serve;
+mod setup;
 
-use std::path::PathBuf;
+use std::process::ExitCode;
 
-use chrono::DateTime;
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use grouping::explain::Condition;
-use url::Url;
+use anyhow::Result;
+use clap::Parser as _;
+use grouping::explain::ExplainError;
 
-/// Fetches security incidents from the upstream API, groups them by employee and priority, and
-/// publishes the report to Redis, where the component serves it from.
-///
-/// Settings come from the configuration file; an environment variable of the same name counts
-/// instead. Logs go to standard error; RUST_LOG (error, warn, info, debug) says how much.
-#[derive(Debug, Parser)]
-#[command(version, after_help = AFTER_HELP)]
-pub(crate) struct Arguments {
-    #[command(subcommand)]
-    pub(crate) command: Task,
-    /// How log lines look
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
-    pub(crate) log_format: LogFormat,
-}
+use self::arguments::{Arguments, Task};
+use crate::configuration::ConfigurationError;
+use crate::server::ServerError;
 
-const AFTER_HELP: &str = "\
-Examples:
-  Check the settings before the first start:
-    refresher check-config --config config/config.yaml
-  Refresh every minute, with the server beside it:
-    refresher run --server 'spin up --listen 127.0.0.1:9000'
-  One refresh, from cron:
-    refresher once && echo fresh
-  What was served at half past ten, and what there is to choose from:
-    refresher replay --at 2026-11-25T10:30:00Z --out report.json
-    refresher history --from 2026-11-25T10:00:00Z
-  Why an incident is where it is:
-    refresher explain --type intrusion --where timestamp=1629939474.1346128
-  A hash to put in place of SERVICE_PASSWORD:
-    printf %s 'my password' | refresher hash-password
+/// The exit code for wrong usage, or settings that cannot be used.
+const USAGE: u8 = 2;
 
-Exit codes:
-  0  done, or ended as asked (SIGTERM, SIGINT, /shutdown)
-  1  it failed; the last line of the log says why
-  2  wrong usage, or settings that cannot be used";
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Task {
-    /// Refresh at once and then every DEFAULT_CACHE_REFRESH seconds, until told to end
-    ///
-    /// Several may run on one Redis: one of them leads and refreshes, the others stand by and take
-    /// over within seconds. SIGTERM, SIGINT and GET /shutdown end it within 3 s, together with the
-    /// server that it started.
-    Run {
-        #[command(flatten)]
-        config: Config,
-        /// Start this command beside it (without a shell) and end it too; should it end by itself,
-        /// so does the refresher, with code 1
-        #[arg(long, value_name = "COMMAND")]
-        server: Option<String>,
-    },
-    /// Do one refresh and end: for cron and serverless schedulers
-    ///
-    /// Code 0 means that what upstream has is being served, be it new or unchanged; 1 that nothing
-    /// could be fetched or published, or that another refresher leads. The last snapshot then
-    /// stays.
-    Once {
-        #[command(flatten)]
-        config: Config,
-    },
-    /// Only run a server, and end it when the service is shut down
-    ///
-    /// For a server in a container of its own: /shutdown ends it too.
-    Serve {
-        #[command(flatten)]
-        config: Config,
-        /// The command that serves; it is run without a shell
-        #[arg(long, value_name = "COMMAND")]
-        server: String,
-    },
-    /// Tell where a row of upstream's went, and why: reported, unattributed or rejected
-    ///
-    /// Reads the snapshot that is served (with --at, one of the history) and the upstream answers that it
-    /// was made of, and changes nothing. Code 0 if a row was found, 1 if none.
-    Explain {
-        #[command(flatten)]
-        config: Config,
-        #[command(flatten)]
-        row: RowOptions,
-    },
-    /// Show the settings in force, secrets hidden, or all that is wrong with them
-    CheckConfig {
-        #[command(flatten)]
-        config: Config,
-    },
-    /// Rebuild the report of a moment in the past from the history, byte for byte
-    ///
-    /// The report is that of the last refresh at or before the moment. What it is made of is checked,
-    /// and so is the result: where something is missing or damaged, nothing is written and the code
-    /// is 1. Needs neither Redis nor upstream.
-    Replay {
-        /// When: 2026-11-25T10:30:00Z, with any offset, or seconds since the Unix epoch
-        #[arg(long, value_name = "TIME", value_parser = moment)]
-        at: u64,
-        /// Which document
-        #[arg(long, value_enum, default_value_t = Part::Report)]
-        document: Part,
-        /// Write it into this file, whole or not at all; without, to standard output
-        #[arg(long, value_name = "FILE")]
-        out: Option<PathBuf>,
-        #[command(flatten)]
-        config: Config,
-    },
-    /// List the refreshes that the history has, the newest last
-    ///
-    /// Needs neither Redis nor upstream. With --verify, everything that they are made of is read and
-    /// checked; the code is 1 if anything is missing or damaged.
-    History {
-        /// Only those at or after this moment, in the notation of `replay --at`
-        #[arg(long, value_name = "TIME", value_parser = moment)]
-        from: Option<u64>,
-        /// Only those at or before this moment
-        #[arg(long, value_name = "TIME", value_parser = moment)]
-        to: Option<u64>,
-        /// Only so many, the newest of them
-        #[arg(long, value_name = "N", default_value_t = 100)]
-        limit: usize,
-        /// How they are told
-        #[arg(long, value_enum, default_value_t = OutputFormat::Text, value_name = "FORMAT")]
-        format: OutputFormat,
-        /// Read and check all that they are made of
-        #[arg(long)]
-        verify: bool,
-        #[command(flatten)]
-        config: Config,
-    },
-    /// Make the argon2id hash of a password, for SERVICE_PASSWORD
-    ///
-    /// The password is asked for on the terminal, or read from standard input.
-    HashPassword,
-    /// Tell by its code whether all is well, for the health check of a container
-    ///
-    /// With a URL: 0 if it answers 200 within 3 s. Without: 0 if a refresher leads, which it shows to
-    /// Redis every second.
-    Healthcheck {
-        /// Such as http://127.0.0.1:9000/readyz
-        url: Option<Url>,
-        #[command(flatten)]
-        config: Config,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Config {
-    /// The configuration file
-    #[arg(
-        long = "config",
-        value_name = "FILE",
-        default_value = "config/config.yaml"
-    )]
-    pub(crate) path: PathBuf,
-}
-
-/// Which row is meant.
-#[derive(Debug, Args)]
-pub(crate) struct RowOptions {
-    /// Only among the rows of this type
-    #[arg(long = "type", value_name = "TYPE")]
-    pub(crate) kind: Option<String>,
-    /// A member of the row and its value, as its JSON is written or as the text in it reads; several
-    /// must all hold
-    #[arg(
-        long = "where",
-        value_name = "FIELD=VALUE",
-        required = true,
-        allow_hyphen_values = true
-    )]
-    pub(crate) conditions: Vec<Condition>,
-    /// As of this moment in the past, by the history: in the notation of `replay --at`. Without, as of
-    /// what is served now, by Redis
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    pub(crate) at: Option<u64>,
-    /// Tell of no more rows than this
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    pub(crate) limit: usize,
-    /// How the answer looks
-    #[arg(long, value_enum, default_value_t = OutputFormat::Text, value_name = "FORMAT")]
-    pub(crate) format: OutputFormat,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OutputFormat {
-    /// For people
-    Text,
-    /// JSON, one object a line, for programs
-    Json,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogFormat {
-    /// For people
-    Text,
-    /// One JSON object a line, for log collectors
-    Json,
-}
-
-/// A document of a snapshot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Part {
-    /// The report, as GET /incidents has it
-    Report,
-    /// The rows that no employee was found for
-    Unattributed,
-    /// The rows that could not be used
-    Rejected,
-}
-
-/// Reads a moment; milliseconds since the Unix epoch.
-fn moment(text: &str) -> Result<u64, String> {
-    let ms = match text.parse::<f64>() {
-        Ok(seconds) if seconds.is_finite() => Some((seconds * 1000.0).floor() as i64),
-        Ok(_) => None,
-        Err(_) => DateTime::parse_from_rfc3339(text)
-            .ok()
-            .map(|time| time.timestamp_millis()),
-    };
-    ms.and_then(|ms| u64::try_from(ms).ok()).ok_or_else(|| {
-        "it must be a time such as 2026-11-25T10:30:00Z, or seconds since the Unix epoch".to_owned()
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory as _;
-
-    #[test]
-    fn a_moment_is_a_date_or_seconds() {
-        let expected = Ok(1_764_066_600_500);
-        assert_eq!(moment("2025-11-25T10:30:00.5Z"), expected);
-        assert_eq!(moment("2025-11-25T12:30:00.500+02:00"), expected);
-        assert_eq!(moment("1764066600.5"), expected);
-        for wrong in ["", "yesterday", "2025-11-25", "-1", "inf", "NaN"] {
-            assert!(moment(wrong).is_err(), "{wrong}");
+/// The program `refresher`: see its `--help`.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    logging::start(arguments.log_format);
+    match perform(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("refresher: {error:#}");
+            exit_code(&error)
         }
     }
+}
 
-    #[test]
-    fn the_command_line_is_consistent() {
-        Arguments::command().debug_assert();
+fn exit_code(error: &anyhow::Error) -> ExitCode {
+    let is_usage = error.is::<ConfigurationError>()
+        || matches!(error.downcast_ref(), Some(ExplainError::UnknownType { .. }))
+        || matches!(
+            error.downcast_ref(),
+            Some(ServerError::Words { .. } | ServerError::Empty)
+        );
+    match is_usage {
+        true => ExitCode::from(USAGE),
+        false => ExitCode::FAILURE,
+    }
+}
+
+fn perform(task: Task) -> Result<()> {
+    match task {
+        Task::Run { config, server } => run::run(&config.path, server.as_deref()),
+        Task::Once { config } => once::once(&config.path),
+        Task::Serve { config, server } => serve::serve(&config.path, &server),
+        Task::Explain { config, row } => explain::explain_rows(&config.path, row),
+        Task::CheckConfig { config } => check_config::check_config(&config.path),
+        Task::Replay {
+            at,
+            document,
+            out,
+            config,
+        } => replay::replay(&config.path, at, document.into(), out.as_deref()),
+        Task::History {
+            from,
+            to,
+            limit,
+            format,
+            verify,
+            config,
+        } => {
+            let range = from.unwrap_or(0)..=to.unwrap_or(u64::MAX);
+            history::list(&config.path, &range, limit, format, verify)
+        }
+        Task::HashPassword => hash_password::hash_password(),
+        Task::Healthcheck { url: Some(url), .. } => healthcheck::answers(url),
+        Task::Healthcheck { url: None, config } => healthcheck::leads(&config.path),
     }
 }

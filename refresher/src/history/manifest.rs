@@ -14,17 +14,17 @@ const TIME: &str = "%Y-%m-%d/%H%M%S%.3fZ";
 
 /// What a refresh came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Manifest {
+pub(crate) struct Manifest {
     version: u32,
     /// When it was: milliseconds of Redis's clock.
-    pub at_ms: u64,
+    pub(crate) at_ms: u64,
     /// The fencing token of the leader that did it: no two leaders write the same name.
-    pub token: u64,
+    pub(crate) token: u64,
     /// The types as they were configured, in their order: what the report depends on besides the
     /// answers.
-    pub types: Vec<IncidentType>,
+    pub(crate) types: Vec<IncidentType>,
     /// What was served then: times, counts, freshness, and the hashes of the answers.
-    pub record: Current,
+    pub(crate) record: Current,
 }
 
 /// What is stored: the contents, and by what a torn or changed manifest is known.
@@ -39,7 +39,7 @@ struct Stored<'a> {
 impl Manifest {
     /// Of a refresh by the leader with this `token` that was done at `at_ms` and served `record`.
     #[must_use]
-    pub fn new(at_ms: u64, token: u64, types: Vec<IncidentType>, record: Current) -> Self {
+    pub(crate) fn new(at_ms: u64, token: u64, types: Vec<IncidentType>, record: Current) -> Self {
         Self {
             version: VERSION,
             at_ms,
@@ -61,7 +61,7 @@ impl Manifest {
 
     /// The identity map's freshness and whether the map had entries, then each type's.
     #[must_use]
-    pub fn sources(&self) -> Vec<(Freshness, bool)> {
+    pub(crate) fn sources(&self) -> Vec<(Freshness, bool)> {
         let identities = &self.record.identities;
         let mut sources = vec![(identities.freshness.clone(), identities.entries > 0)];
         sources.extend(self.types.iter().map(|kind| {
@@ -83,7 +83,7 @@ impl Manifest {
 
     /// The answers that it was made of.
     #[must_use]
-    pub fn answers(&self) -> Vec<Payload> {
+    pub(crate) fn answers(&self) -> Vec<Payload> {
         let sources = self.sources().into_iter();
         sources
             .filter_map(|(freshness, _)| freshness.payload)
@@ -92,7 +92,7 @@ impl Manifest {
 
     /// The endpoints that had failed by then.
     #[must_use]
-    pub fn stale(&self) -> Vec<&str> {
+    pub(crate) fn stale(&self) -> Vec<&str> {
         let identities = self.record.identities.freshness.stale;
         let types = self.record.types.iter();
         let types = types.filter(|kind| kind.freshness.stale);

@@ -7,9 +7,9 @@
 //! object or a changed one is noticed, whatever the store promises.
 
 mod manifest;
-pub mod recorder;
-pub mod replay;
-pub mod retention;
+pub(crate) mod recorder;
+pub(crate) mod replay;
+pub(crate) mod retention;
 
 use std::env;
 use std::error::Error as StdError;
@@ -33,7 +33,7 @@ use object_store::{
 use thiserror::Error;
 use tokio::time::timeout;
 
-pub use self::manifest::Manifest;
+pub(crate) use self::manifest::Manifest;
 use crate::refresh::sources::Good;
 use grouping::compress::unpack;
 
@@ -54,7 +54,7 @@ const OBJECTS: &str = "objects";
 
 /// Why the history cannot be written or read. Says no address: clients may read it.
 #[derive(Debug, Error)]
-pub enum HistoryError {
+pub(crate) enum HistoryError {
     /// The settings of the store cannot be used.
     #[error(
         "the history cannot be opened: {0}; check HISTORY_STORE (for S3, the AWS_ variables too)"
@@ -104,33 +104,33 @@ impl From<object_store::Error> for HistoryError {
 
 /// A manifest's place in the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Its name in the store.
-    pub path: Path,
+    pub(crate) path: Path,
     /// When the refresh was that it tells of: milliseconds of Redis's clock.
-    pub at_ms: u64,
+    pub(crate) at_ms: u64,
     /// Its length.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 /// The history, wherever it is kept.
 #[derive(Debug)]
-pub struct History {
+pub(crate) struct History {
     store: Arc<dyn ObjectStore>,
     /// `folder` or `s3`.
-    pub kind: &'static str,
+    pub(crate) kind: &'static str,
     /// The largest answer that is unpacked, in bytes.
     largest: u64,
 }
 
 /// A snapshot as the history has it: whole.
 #[derive(Debug)]
-pub struct Recorded {
+pub(crate) struct Recorded {
     /// What it was.
-    pub manifest: Manifest,
+    pub(crate) manifest: Manifest,
     /// The identity map's answer, then each type's in the manifest's order; none where upstream had
     /// never given one.
-    pub answers: Vec<Option<Good>>,
+    pub(crate) answers: Vec<Option<Good>>,
 }
 
 impl History {
@@ -139,7 +139,7 @@ impl History {
     ///
     /// # Errors
     /// The folder cannot be made, or the settings of the bucket are not usable.
-    pub fn open(place: &HistoryStore, largest: u64) -> Result<Self, HistoryError> {
+    pub(crate) fn open(place: &HistoryStore, largest: u64) -> Result<Self, HistoryError> {
         let (store, kind): (Arc<dyn ObjectStore>, _) = match place {
             HistoryStore::Folder(folder) => (Arc::new(open_folder(folder)?), "folder"),
             HistoryStore::S3 { bucket, prefix } => {
@@ -158,7 +158,7 @@ impl History {
     ///
     /// # Errors
     /// The store fails.
-    pub async fn put_answer(&self, good: &Good) -> Result<(), HistoryError> {
+    pub(crate) async fn put_answer(&self, good: &Good) -> Result<(), HistoryError> {
         let path = object(&good.hash.to_hex());
         match within(self.store.head(&path)).await {
             // A torn one would have another length.
@@ -175,7 +175,7 @@ impl History {
     ///
     /// # Errors
     /// The store fails.
-    pub async fn append(&self, manifest: &Manifest) -> Result<(), HistoryError> {
+    pub(crate) async fn append(&self, manifest: &Manifest) -> Result<(), HistoryError> {
         let path = Path::from(manifest.name(MANIFESTS));
         within(self.store.put(&path, manifest.to_bytes().into())).await?;
         Ok(())
@@ -210,7 +210,7 @@ impl History {
     ///
     /// # Errors
     /// The store fails.
-    pub async fn all(&self) -> Result<Vec<Entry>, HistoryError> {
+    pub(crate) async fn all(&self) -> Result<Vec<Entry>, HistoryError> {
         self.entries(&Path::from(MANIFESTS)).await
     }
 
@@ -218,7 +218,7 @@ impl History {
     ///
     /// # Errors
     /// The store fails.
-    pub async fn objects(&self) -> Result<Vec<(String, ObjectMeta)>, HistoryError> {
+    pub(crate) async fn objects(&self) -> Result<Vec<(String, ObjectMeta)>, HistoryError> {
         let objects = Path::from(OBJECTS);
         let found: Vec<ObjectMeta> = within(self.store.list(Some(&objects)).try_collect()).await?;
         let named = found.into_iter().filter_map(|found| {
@@ -232,7 +232,7 @@ impl History {
     ///
     /// # Errors
     /// The store fails.
-    pub async fn remove(&self, paths: &[Path]) -> Result<(), HistoryError> {
+    pub(crate) async fn remove(&self, paths: &[Path]) -> Result<(), HistoryError> {
         for path in paths {
             match within(self.store.delete(path)).await {
                 Ok(()) | Err(HistoryError::Missing(_)) => {}
@@ -246,7 +246,7 @@ impl History {
     ///
     /// # Errors
     /// It is gone or damaged, or the store fails.
-    pub async fn read(&self, entry: &Entry) -> Result<Manifest, HistoryError> {
+    pub(crate) async fn read(&self, entry: &Entry) -> Result<Manifest, HistoryError> {
         let name = entry.path.as_ref();
         let bytes = self.get(&entry.path, LARGEST_MANIFEST).await?;
         Manifest::parse(&bytes)
@@ -257,7 +257,7 @@ impl History {
     ///
     /// # Errors
     /// It is gone or damaged, or the store fails.
-    pub async fn answer(
+    pub(crate) async fn answer(
         &self,
         payload: &Payload,
         at_ms: u64,
@@ -310,7 +310,7 @@ impl History {
     ///
     /// # Errors
     /// One is gone or damaged, or the store fails.
-    pub async fn load(&self, manifest: Manifest) -> Result<Recorded, HistoryError> {
+    pub(crate) async fn load(&self, manifest: Manifest) -> Result<Recorded, HistoryError> {
         let mut answers = Vec::new();
         for (freshness, has_entries) in manifest.sources() {
             let answer = match (&freshness.payload, freshness.good_at_ms) {
@@ -328,7 +328,7 @@ impl History {
     ///
     /// # Errors
     /// The store fails.
-    pub async fn newest_at(&self, at_ms: u64) -> Result<Option<Entry>, HistoryError> {
+    pub(crate) async fn newest_at(&self, at_ms: u64) -> Result<Option<Entry>, HistoryError> {
         for day in self.days().await?.iter().rev() {
             let entries = self.entries(day).await?;
             if let Some(entry) = entries.into_iter().rev().find(|entry| entry.at_ms <= at_ms) {
@@ -342,7 +342,7 @@ impl History {
     ///
     /// # Errors
     /// The store fails. `None` where nothing is whole.
-    pub async fn newest_whole(&self) -> Result<Option<Recorded>, HistoryError> {
+    pub(crate) async fn newest_whole(&self) -> Result<Option<Recorded>, HistoryError> {
         let mut tried = 0;
         for day in self.days().await?.iter().rev() {
             for entry in self.entries(day).await?.iter().rev() {

@@ -27,16 +27,16 @@ const MOST_KNOWN: usize = 4096;
 
 /// A refresh that is to be recorded.
 #[derive(Debug)]
-pub struct Record {
+pub(crate) struct Record {
     /// What it came to.
-    pub manifest: Manifest,
+    pub(crate) manifest: Manifest,
     /// The answers that it was made of.
-    pub answers: Vec<Good>,
+    pub(crate) answers: Vec<Good>,
 }
 
 /// The background task that records.
 #[derive(Debug)]
-pub struct Recorder {
+pub(crate) struct Recorder {
     queue: mpsc::Sender<Record>,
     task: JoinHandle<()>,
 }
@@ -44,7 +44,7 @@ pub struct Recorder {
 impl Recorder {
     /// Begins to record into `history`, within `bounds`, and to tell `store` how that goes.
     #[must_use]
-    pub fn start(history: Arc<History>, store: Arc<Store>, bounds: Bounds) -> Self {
+    pub(crate) fn start(history: Arc<History>, store: Arc<Store>, bounds: Bounds) -> Self {
         let (queue, records) = mpsc::channel(QUEUE);
         let writer = Writer {
             status: HistoryStatus {
@@ -64,14 +64,14 @@ impl Recorder {
     }
 
     /// Has a refresh recorded. Where the store is so slow that the queue is full, it is left out.
-    pub fn record(&self, record: Record) {
+    pub(crate) fn record(&self, record: Record) {
         if self.queue.try_send(record).is_err() {
             tracing::warn!("the history's store is too slow: this refresh is not recorded");
         }
     }
 
     /// Ends once everything is recorded, but within `limit`.
-    pub async fn end(self, limit: Duration) {
+    pub(crate) async fn end(self, limit: Duration) {
         drop(self.queue);
         if timeout(limit, self.task).await.is_err() {
             tracing::warn!("the last refreshes could not be recorded in time");

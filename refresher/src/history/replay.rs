@@ -14,7 +14,7 @@ use crate::refresh::sources::Endpoint;
 ///
 /// # Errors
 /// The report is not the one that was served, which its entity tag tells.
-pub fn rebuild(
+pub(crate) fn rebuild(
     recorded: Recorded,
     document: Document,
     largest: u64,

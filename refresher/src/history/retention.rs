@@ -12,11 +12,11 @@ const BRAND_NEW: Duration = Duration::from_secs(3600);
 
 /// How long, and how much.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
+pub(crate) struct Bounds {
     /// How much older than the newest a snapshot may be.
-    pub max_age: Duration,
+    pub(crate) max_age: Duration,
     /// How much all may take, in bytes.
-    pub max_bytes: u64,
+    pub(crate) max_bytes: u64,
 }
 
 /// An answer, as the plan sees it.
@@ -49,7 +49,10 @@ struct Plan {
 ///
 /// # Errors
 /// The store fails.
-pub async fn apply(history: &History, bounds: Bounds) -> Result<(usize, usize), HistoryError> {
+pub(crate) async fn apply(
+    history: &History,
+    bounds: Bounds,
+) -> Result<(usize, usize), HistoryError> {
     let entries = history.all().await?;
     let found = history.objects().await?;
     let newest = found.iter().map(|(_, meta)| meta.last_modified).max();

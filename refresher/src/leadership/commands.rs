@@ -38,16 +38,16 @@ const MOST_SHOWN: usize = 1000;
 
 /// A client asks for a refresh.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RefreshRequest {
+pub(crate) struct RefreshRequest {
     /// The stream entry.
     id: String,
     /// When it asked: milliseconds of Redis's clock.
-    pub sent_ms: u64,
+    pub(crate) sent_ms: u64,
 }
 
 /// The commands stream, read by the leader.
 #[derive(Debug)]
-pub struct Commands {
+pub(crate) struct Commands {
     store: Arc<Store>,
     link: Link,
     may_shut_down: bool,
@@ -58,7 +58,7 @@ pub struct Commands {
 impl Commands {
     /// The stream of `store`. Shutdown commands count only if `may_shut_down`.
     #[must_use]
-    pub fn new(store: Arc<Store>, may_shut_down: bool) -> Self {
+    pub(crate) fn new(store: Arc<Store>, may_shut_down: bool) -> Self {
         Self {
             link: store.link(ANSWER),
             store,
@@ -68,7 +68,7 @@ impl Commands {
     }
 
     /// Hands refresh requests on to `requests` and carries the other commands out; never ends.
-    pub async fn take(mut self, requests: mpsc::Sender<RefreshRequest>) {
+    pub(crate) async fn take(mut self, requests: mpsc::Sender<RefreshRequest>) {
         let mut failing = false;
         let mut prepared = false;
         loop {
@@ -205,7 +205,7 @@ impl Commands {
 ///
 /// # Errors
 /// When Redis cannot be told.
-pub async fn done(store: &Store, request: &RefreshRequest) -> Result<(), StoreError> {
+pub(crate) async fn done(store: &Store, request: &RefreshRequest) -> Result<(), StoreError> {
     acknowledge(store, &request.id).await
 }
 

@@ -1,5 +1,5 @@
 //! Who leads, what it is asked to do, and when it refreshes.
 
-pub mod commands;
+pub(crate) mod commands;
 pub mod lease;
-pub mod schedule;
+pub(crate) mod schedule;

@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use crate::leadership::commands::{Commands, RefreshRequest, done};
 use crate::leadership::lease::{Leadership, Lease};
 use crate::nodes::heartbeat::Activity;
-use crate::nodes::monitor::Watch;
+use crate::nodes::monitor::NodeMonitor;
 use crate::refresh::{Outcome, RefreshError, Refresher};
 use crate::store::Store;
 
@@ -25,35 +25,35 @@ const QUEUE: usize = 16;
 
 /// Everything that a refresher does, and when.
 #[derive(Debug)]
-pub struct Schedule {
+pub(crate) struct Schedule {
     /// What does the work.
-    pub refresher: Refresher,
+    pub(crate) refresher: Refresher,
     /// Where commands come from.
-    pub store: Arc<Store>,
+    pub(crate) store: Arc<Store>,
     /// What looks after the other nodes meanwhile.
-    pub watch: Watch,
+    pub(crate) monitor: NodeMonitor,
     /// Where it tells what it does.
-    pub activity: Activity,
+    pub(crate) activity: Activity,
     /// From the start of one refresh to that of the next.
-    pub interval: Duration,
+    pub(crate) interval: Duration,
     /// Whether a command may end the service.
-    pub may_shut_down: bool,
+    pub(crate) may_shut_down: bool,
 }
 
 impl Schedule {
     /// The schedule that `settings` ask for.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         refresher: Refresher,
         store: Arc<Store>,
-        watch: Watch,
+        monitor: NodeMonitor,
         activity: Activity,
         settings: &Settings,
     ) -> Self {
         Self {
             refresher,
             store,
-            watch,
+            monitor,
             activity,
             interval: settings.refresh_interval,
             may_shut_down: settings.shutdown_enabled,
@@ -65,7 +65,7 @@ impl Schedule {
     ///
     /// # Errors
     /// When a newer release has published.
-    pub async fn run(&mut self, lease: &mut Lease) -> Result<Infallible, RefreshError> {
+    pub(crate) async fn run(&mut self, lease: &mut Lease) -> Result<Infallible, RefreshError> {
         loop {
             let leadership = lease.gained().await;
             self.activity.leads(true);
@@ -86,7 +86,7 @@ impl Schedule {
             refresher,
             store,
             interval,
-            watch,
+            monitor,
             activity,
             ..
         } = self;
@@ -98,13 +98,13 @@ impl Schedule {
         };
         tokio::select! {
             () = commands.take(sender) => unreachable!("it never ends"),
-            () = watch.run() => unreachable!("it never ends"),
+            () = monitor.run() => unreachable!("it never ends"),
             result = work.refresh_on_time(leadership, requests) => result,
         }
     }
 }
 
-/// What the leader is there for, beside which it takes commands and watches the nodes.
+/// What the leader is there for, beside which it takes commands and monitors the nodes.
 struct Work<'a> {
     refresher: &'a mut Refresher,
     store: &'a Store,

@@ -1,4 +1,4 @@
 //! The nodes of the service: each reports itself, and the leader watches them all.
 
 pub mod heartbeat;
-pub mod monitor;
+pub(crate) mod monitor;

@@ -1,4 +1,4 @@
-//! Watching the nodes: the leader notices who is well, who hangs and who is gone, tells it in its log
+//! Monitoring the nodes: the leader notices who is well, who hangs and who is gone, tells it in its log
 //! and counts it; and it asks those that cannot report themselves.
 
 use std::collections::{HashMap, HashSet};
@@ -25,7 +25,7 @@ const PROBE_LIMIT: Duration = Duration::from_secs(2);
 
 /// The leader's eye on all nodes.
 #[derive(Debug)]
-pub struct Watch {
+pub(crate) struct NodeMonitor {
     store: Arc<Store>,
     client: Client,
     probed: Vec<Probed>,
@@ -38,12 +38,12 @@ struct Probed {
     url: Url,
 }
 
-impl Watch {
-    /// Watches the nodes that report themselves to `store`, and asks those at `to_probe`.
+impl NodeMonitor {
+    /// Monitors the nodes that report themselves to `store`, and asks those at `to_probe`.
     ///
     /// # Errors
     /// When the system's certificates cannot be read.
-    pub fn new(store: Arc<Store>, to_probe: &[Url]) -> Result<Self, reqwest::Error> {
+    pub(crate) fn new(store: Arc<Store>, to_probe: &[Url]) -> Result<Self, reqwest::Error> {
         let client = Client::builder()
             .user_agent(concat!("employee-incidents/", env!("CARGO_PKG_VERSION")))
             .timeout(PROBE_LIMIT)
@@ -61,8 +61,8 @@ impl Watch {
         })
     }
 
-    /// Watches; never ends.
-    pub async fn run(&self) {
+    /// Monitors; never ends.
+    pub(crate) async fn run(&self) {
         tokio::join!(self.look_on(), self.probe_on());
     }
 

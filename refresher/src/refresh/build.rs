@@ -27,15 +27,15 @@ pub(crate) enum Input {
 #[derive(Debug)]
 pub(crate) struct Grouped {
     /// The report.
-    pub report: Report,
+    pub(crate) report: Report,
     /// Of the report's bytes.
-    pub hash: Hash,
+    pub(crate) hash: Hash,
     /// Of all documents.
-    pub contents: Hash,
+    pub(crate) contents: Hash,
     /// Addresses in the identity map.
-    pub entries: u64,
+    pub(crate) entries: u64,
     /// Entries of it that have no employee id.
-    pub rejected_entries: u64,
+    pub(crate) rejected_entries: u64,
 }
 
 /// Parses what is not parsed yet, and builds the report. Answers may have `largest` bytes. `None`

@@ -34,7 +34,7 @@ const LONGEST_ASKED: Duration = Duration::from_secs(2 * 86_400);
 
 /// Why an endpoint has given no usable answer. Says nothing of its address: clients may read it.
 #[derive(Debug, Error)]
-pub enum FetchError {
+pub(crate) enum FetchError {
     /// No connection, or no secure one.
     #[error("upstream cannot be reached: {0}")]
     Unreachable(String),
@@ -84,7 +84,7 @@ pub enum FetchError {
 
 /// Why a redirect is not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum RedirectError {
+pub(crate) enum RedirectError {
     /// The credentials must not go there.
     #[error(
         "upstream redirects to another scheme, host or port, where the credentials must not go; if it has moved, change BASE_ENDPOINT"
@@ -98,7 +98,7 @@ pub enum RedirectError {
 impl FetchError {
     /// Whether the next try may well succeed.
     #[must_use]
-    pub fn is_passing(&self) -> bool {
+    pub(crate) fn is_passing(&self) -> bool {
         match self {
             Self::Status { status, .. } => {
                 status.is_server_error()
@@ -133,7 +133,7 @@ impl FetchError {
 
 /// Upstream, as all fetches share it.
 #[derive(Debug)]
-pub struct Upstream {
+pub(crate) struct Upstream {
     client: Client,
     base: Url,
     account: UpstreamAccount,
@@ -149,7 +149,10 @@ impl Upstream {
     ///
     /// # Errors
     /// When the system's certificates cannot be read.
-    pub fn new(upstream: UpstreamSettings, settings: &Settings) -> Result<Self, reqwest::Error> {
+    pub(crate) fn new(
+        upstream: UpstreamSettings,
+        settings: &Settings,
+    ) -> Result<Self, reqwest::Error> {
         let UpstreamSettings { base, account } = upstream;
         let mut client = Client::builder()
             .user_agent(concat!("employee-incidents/", env!("CARGO_PKG_VERSION")))
@@ -177,7 +180,7 @@ impl Upstream {
     ///
     /// # Errors
     /// That of the last try.
-    pub async fn fetch<T: Send + 'static>(
+    pub(crate) async fn fetch<T: Send + 'static>(
         &self,
         path: &str,
         deadline: Instant,

@@ -1,10 +1,10 @@
 //! One refresh: fetch all endpoints, see what changed, build the report, publish it.
 
 pub(crate) mod build;
-pub mod fetch;
+pub(crate) mod fetch;
 pub mod publish;
-pub mod restore;
-pub mod sources;
+pub(crate) mod restore;
+pub(crate) mod sources;
 mod take_over;
 
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub(crate) const ETAG_DIGITS: usize = 32;
 
 /// How a refresh ended well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// A new snapshot is served.
     Published,
     /// The snapshot is what upstream has: only its freshness was renewed.
@@ -50,7 +50,7 @@ pub enum Outcome {
 
 /// Why a refresh did not end well.
 #[derive(Debug, Error)]
-pub enum RefreshError {
+pub(crate) enum RefreshError {
     /// Redis did not take it.
     #[error("cannot publish: {0}")]
     Publish(#[from] PublishError),
@@ -76,20 +76,20 @@ impl From<StoreError> for RefreshError {
 impl RefreshError {
     /// Whether this process can do nothing about it, now or later.
     #[must_use]
-    pub const fn is_final(&self) -> bool {
+    pub(crate) const fn is_final(&self) -> bool {
         matches!(self, Self::Publish(PublishError::Newer(_)))
     }
 
     /// Whether it is Redis that failed.
     #[must_use]
-    pub const fn is_of_store(&self) -> bool {
+    pub(crate) const fn is_of_store(&self) -> bool {
         matches!(self, Self::Publish(PublishError::Store(_)))
     }
 }
 
 /// Does one refresh after the other, and remembers what the last one was made of.
 #[derive(Debug)]
-pub struct Refresher {
+pub(crate) struct Refresher {
     store: Arc<Store>,
     upstream: Upstream,
     publisher: Publisher,
@@ -145,7 +145,7 @@ struct Built {
 impl Refresher {
     /// Refreshes `store` from `upstream` as `settings` say.
     #[must_use]
-    pub fn new(store: Arc<Store>, upstream: Upstream, settings: &Settings) -> Self {
+    pub(crate) fn new(store: Arc<Store>, upstream: Upstream, settings: &Settings) -> Self {
         let types = settings.incident_types.clone();
         let endpoints = types.iter().cloned().map(Endpoint::Incidents);
         let sources = std::iter::once(Endpoint::Identities).chain(endpoints);
@@ -168,7 +168,7 @@ impl Refresher {
 
     /// Records every refresh from now on in `history`, within `bounds`, and recovers from it.
     #[must_use]
-    pub fn with_history(mut self, history: History, bounds: Bounds) -> Self {
+    pub(crate) fn with_history(mut self, history: History, bounds: Bounds) -> Self {
         let history = Arc::new(history);
         let recorder = Recorder::start(Arc::clone(&history), Arc::clone(&self.store), bounds);
         self.history = Some(Kept { history, recorder });
@@ -176,7 +176,7 @@ impl Refresher {
     }
 
     /// Ends the recording of what was refreshed, within `limit`.
-    pub async fn end(&mut self, limit: Duration) {
+    pub(crate) async fn end(&mut self, limit: Duration) {
         if let Some(kept) = self.history.take() {
             kept.recorder.end(limit).await;
         }
@@ -184,7 +184,7 @@ impl Refresher {
 
     /// The snapshot that is served, as far as is known.
     #[must_use]
-    pub fn current(&self) -> Option<&Current> {
+    pub(crate) fn current(&self) -> Option<&Current> {
         self.publisher.current()
     }
 
@@ -192,7 +192,10 @@ impl Refresher {
     ///
     /// # Errors
     /// When nothing could be fetched or published; then the last snapshot stays.
-    pub async fn refresh(&mut self, leadership: &Leadership) -> Result<Outcome, RefreshError> {
+    pub(crate) async fn refresh(
+        &mut self,
+        leadership: &Leadership,
+    ) -> Result<Outcome, RefreshError> {
         let started = Instant::now();
         let deadline = started + self.interval;
         let clock = Clock {

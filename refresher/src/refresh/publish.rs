@@ -86,12 +86,12 @@ impl Publisher {
 
     /// The current record, as far as this refresher knows.
     #[must_use]
-    pub fn current(&self) -> Option<&Current> {
+    pub(crate) fn current(&self) -> Option<&Current> {
         self.known.record.as_ref()
     }
 
     /// Takes note that there has been this generation, wherever that was learnt.
-    pub fn knows_of(&mut self, generation: u64) {
+    pub(crate) fn knows_of(&mut self, generation: u64) {
         self.newest = self.newest.max(generation);
     }
 
@@ -144,7 +144,7 @@ impl Publisher {
 
     /// Those parts of the kept answers that Redis does not have, as far as this refresher knows.
     #[must_use]
-    pub fn payload_parts<'a>(&self, kept: impl Iterator<Item = &'a Good>) -> Vec<Part> {
+    pub(crate) fn payload_parts<'a>(&self, kept: impl Iterator<Item = &'a Good>) -> Vec<Part> {
         let there: HashSet<&String> = self.known.keys.iter().collect();
         kept.flat_map(|good| {
             let hash = good.hash.to_hex();
@@ -157,7 +157,7 @@ impl Publisher {
     }
 
     /// Takes no part for granted that the current record names, so that all is written anew.
-    pub fn distrust(&mut self) {
+    pub(crate) fn distrust(&mut self) {
         self.known.is_whole = false;
     }
 

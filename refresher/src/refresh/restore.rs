@@ -15,7 +15,7 @@ use crate::store::{Store, StoreError};
 ///
 /// # Errors
 /// When Redis cannot be read.
-pub async fn restore(
+pub(crate) async fn restore(
     store: &Store,
     record: &Current,
     sources: &mut [Source],

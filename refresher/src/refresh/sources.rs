@@ -15,7 +15,7 @@ use grouping::rows::{PayloadError, Run};
 
 /// One thing to ask upstream for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Endpoint {
+pub(crate) enum Endpoint {
     /// The identity map.
     Identities,
     /// The rows of one type.
@@ -24,7 +24,7 @@ pub enum Endpoint {
 
 /// An answer that has been parsed.
 #[derive(Debug)]
-pub enum Content {
+pub(crate) enum Content {
     /// Of [`Endpoint::Identities`].
     Identities(Identities),
     /// Of [`Endpoint::Incidents`].
@@ -34,7 +34,7 @@ pub enum Content {
 impl Endpoint {
     /// What logs call it.
     #[must_use]
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         match self {
             Self::Identities => "identities",
             Self::Incidents(kind) => &kind.name,
@@ -43,7 +43,7 @@ impl Endpoint {
 
     /// Where it is, below the base endpoint.
     #[must_use]
-    pub fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         match self {
             Self::Identities => "identities".to_owned(),
             Self::Incidents(kind) => format!("incidents/{}", kind.name),
@@ -54,7 +54,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// When it is not what this endpoint should answer.
-    pub fn parse(&self, body: Bytes) -> Result<Content, PayloadError> {
+    pub(crate) fn parse(&self, body: Bytes) -> Result<Content, PayloadError> {
         match self {
             Self::Identities => Identities::parse(&body).map(Content::Identities),
             Self::Incidents(kind) => Run::parse(kind, body).map(Content::Run),
@@ -64,21 +64,21 @@ impl Endpoint {
 
 /// A good answer, kept small: a refresh seldom needs it again.
 #[derive(Debug, Clone)]
-pub struct Good {
+pub(crate) struct Good {
     /// Of the answer's bytes.
-    pub hash: Hash,
+    pub(crate) hash: Hash,
     /// The answer, compressed.
-    pub packed: Bytes,
+    pub(crate) packed: Bytes,
     /// When it arrived: milliseconds of Redis's clock.
-    pub at_ms: u64,
+    pub(crate) at_ms: u64,
     /// Of the identity map: whether it has any entries.
-    pub has_entries: bool,
+    pub(crate) has_entries: bool,
 }
 
 impl Good {
     /// How the record names it.
     #[must_use]
-    pub fn payload(&self) -> Payload {
+    pub(crate) fn payload(&self) -> Payload {
         Payload {
             hash: self.hash.to_hex().to_string(),
             stored_bytes: self.packed.len() as u64,
@@ -89,14 +89,14 @@ impl Good {
     ///
     /// # Errors
     /// When it is damaged or larger than `limit` bytes.
-    pub fn body(&self, limit: u64) -> std::io::Result<Bytes> {
+    pub(crate) fn body(&self, limit: u64) -> std::io::Result<Bytes> {
         unpack(&self.packed, limit).map(Bytes::from)
     }
 }
 
 /// A new answer, as far as it has been looked at.
 #[derive(Debug)]
-pub enum Fresh {
+pub(crate) enum Fresh {
     /// The same bytes as before: not parsed, since most likely nobody will ask.
     Same(Bytes),
     /// Other bytes than before.
@@ -105,26 +105,26 @@ pub enum Fresh {
 
 /// A good answer that has just come.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// What to keep of it.
-    pub good: Good,
+    pub(crate) good: Good,
     /// What to make the next report of.
-    pub fresh: Fresh,
+    pub(crate) fresh: Fresh,
 }
 
 /// Redis's clock, as it was at some moment.
 #[derive(Debug, Clone, Copy)]
-pub struct Clock {
+pub(crate) struct Clock {
     /// What it showed, in milliseconds since the Unix epoch.
-    pub ms: u64,
+    pub(crate) ms: u64,
     /// When that was.
-    pub at: Instant,
+    pub(crate) at: Instant,
 }
 
 impl Clock {
     /// What it shows now.
     #[must_use]
-    pub fn now_ms(&self) -> u64 {
+    pub(crate) fn now_ms(&self) -> u64 {
         let passed = self.at.elapsed().as_millis();
         self.ms
             .saturating_add(u64::try_from(passed).unwrap_or(u64::MAX))
@@ -133,19 +133,19 @@ impl Clock {
 
 /// One endpoint and what is known of it.
 #[derive(Debug)]
-pub struct Source {
+pub(crate) struct Source {
     /// What to ask for.
-    pub endpoint: Arc<Endpoint>,
+    pub(crate) endpoint: Arc<Endpoint>,
     /// The last good answer.
-    pub good: Option<Good>,
+    pub(crate) good: Option<Good>,
     /// Why the last try failed; none if it did well.
-    pub failure: Option<String>,
+    pub(crate) failure: Option<String>,
 }
 
 impl Source {
     /// An endpoint of which nothing is known yet.
     #[must_use]
-    pub fn new(endpoint: Endpoint) -> Self {
+    pub(crate) fn new(endpoint: Endpoint) -> Self {
         Self {
             endpoint: Arc::new(endpoint),
             good: None,
@@ -155,12 +155,12 @@ impl Source {
 
     /// The hash of the last good answer.
     #[must_use]
-    pub fn hash(&self) -> Option<Hash> {
+    pub(crate) fn hash(&self) -> Option<Hash> {
         self.good.as_ref().map(|good| good.hash)
     }
 
     /// What checks a body that upstream sends, and parses it if it is not the last one again.
-    pub fn acceptor(
+    pub(crate) fn acceptor(
         &self,
         clock: Clock,
     ) -> impl Fn(Bytes) -> Result<Answer, FetchError> + Send + Sync + 'static {
@@ -169,7 +169,7 @@ impl Source {
     }
 
     /// Notes how the last try went.
-    pub fn note(&mut self, result: Result<Good, FetchError>) {
+    pub(crate) fn note(&mut self, result: Result<Good, FetchError>) {
         let name = self.endpoint.name();
         match result {
             Ok(good) => {
@@ -191,7 +191,7 @@ impl Source {
 
     /// What the record says of it.
     #[must_use]
-    pub fn freshness(&self) -> Freshness {
+    pub(crate) fn freshness(&self) -> Freshness {
         Freshness {
             good_at_ms: self.good.as_ref().map(|good| good.at_ms),
             stale: self.failure.is_some(),

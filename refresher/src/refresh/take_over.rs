@@ -40,7 +40,7 @@ impl Refresher {
     ///
     /// # Errors
     /// When Redis cannot be read or written, or holds what a newer release wrote.
-    pub async fn take_over(&mut self, leadership: &Leadership) -> Result<(), RefreshError> {
+    pub(crate) async fn take_over(&mut self, leadership: &Leadership) -> Result<(), RefreshError> {
         self.built = None;
         self.warn_of_eviction().await;
         if self.lost.is_none() {

@@ -1,0 +1,70 @@
+//! `refresher once`: one refresh, for cron and serverless schedulers.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use tokio::time::timeout;
+
+use super::setup::{block_on, heartbeat, refresher, with_history};
+use crate::configuration;
+use crate::leadership::lease::{self, Lease};
+use crate::nodes::heartbeat::Activity;
+use crate::refresh::{Outcome, Refresher};
+use crate::shutdown;
+use crate::store::Store;
+
+/// How long to wait for the lease: until that of one that was killed has run out.
+const LEASE_DEADLINE: Duration = lease::TERM.saturating_add(Duration::from_secs(2));
+
+/// How long the end waits until the refresh is recorded: nobody does it later.
+const RECORDING: Duration = Duration::from_secs(30);
+
+/// Refreshes once.
+///
+/// # Errors
+/// The settings cannot be used, another refresher leads, or nothing could be fetched or published.
+pub(crate) fn once(path: &Path) -> Result<()> {
+    let settings = configuration::read(path)?;
+    let (store, refresher) = refresher(path, &settings)?;
+    block_on(async {
+        let stop = shutdown::on_signal().context("cannot catch signals")?;
+        let mut refresher = with_history(refresher, &settings);
+        let mut lease = Lease::seek(Arc::clone(&store));
+        let activity = Activity::new();
+        let heartbeat = heartbeat(&store, &lease, &activity, &settings);
+        let result = tokio::select! {
+            () = stop.cancelled() => Err(anyhow!("told to end before the refresh was done")),
+            result = refresh_once(&store, &mut refresher, &mut lease, &activity) => result,
+        };
+        refresher.end(RECORDING).await;
+        tokio::join!(lease.release(), heartbeat.end());
+        result
+    })
+}
+
+async fn refresh_once(
+    store: &Store,
+    refresher: &mut Refresher,
+    lease: &mut Lease,
+    activity: &Activity,
+) -> Result<()> {
+    let Ok(leadership) = timeout(LEASE_DEADLINE, lease.gained()).await else {
+        let holder = store.holder().await?;
+        bail!("another refresher leads ({holder}), so this one has nothing to do");
+    };
+    activity.leads(true);
+    let refresh = async {
+        refresher.take_over(&leadership).await?;
+        refresher.refresh(&leadership).await
+    };
+    tokio::select! {
+        outcome = refresh => match outcome? {
+            Outcome::Published => tracing::info!("done: a new snapshot is served"),
+            Outcome::Unchanged => tracing::info!("done: upstream has nothing new"),
+        },
+        () = lease.lost(&leadership) => bail!("the lease was lost during the refresh"),
+    }
+    Ok(())
+}

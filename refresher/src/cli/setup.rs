@@ -1,0 +1,132 @@
+//! What several commands begin with: from the settings to the store, the refresher and the history.
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use chrono::{DateTime, SecondsFormat};
+use domain::settings::Settings;
+
+use crate::history::retention::Bounds;
+use crate::history::{History, Recorded};
+use crate::leadership::lease::Lease;
+use crate::nodes::heartbeat::{Activity, Heartbeat};
+use crate::refresh::Refresher;
+use crate::refresh::fetch::Upstream;
+use crate::store::{Store, hidden};
+use crate::{configuration, tls};
+
+/// How much later than two refreshes a leader counts as hanging.
+const STALL_GRACE: Duration = Duration::from_secs(10);
+
+/// Redis as the settings name it; does not connect yet.
+///
+/// # Errors
+/// The address is not one of a Redis.
+pub(super) fn open_store(settings: &Settings) -> Result<Store> {
+    tls::prepare();
+    Ok(Store::new(&settings.redis_url, &settings.redis_key_prefix)?)
+}
+
+/// The same for a command that lasts: its log says which Redis it uses.
+///
+/// # Errors
+/// The address is not one of a Redis.
+pub(super) fn store(settings: &Settings) -> Result<Arc<Store>> {
+    tracing::info!(redis = hidden(&settings.redis_url), "uses this Redis");
+    Ok(Arc::new(open_store(settings)?))
+}
+
+/// The history that the settings name.
+///
+/// # Errors
+/// There is none, or it cannot be opened.
+pub(super) fn open_history(settings: &Settings) -> Result<History> {
+    tls::prepare();
+    let place = settings.history_store.as_ref();
+    let place = place.context("no history is kept: HISTORY_STORE is none")?;
+    Ok(History::open(place, settings.api_max_body_bytes)?)
+}
+
+/// What was served at a moment: that of the last refresh at or before it.
+///
+/// # Errors
+/// There is none, or it is damaged, or the store fails.
+pub(super) async fn recorded_at(history: &History, at_ms: u64) -> Result<Recorded> {
+    let entry = history.newest_at(at_ms).await?;
+    let entry = entry.with_context(|| {
+        format!(
+            "the history has nothing at or before {}; `refresher history` lists what there is",
+            time(at_ms)
+        )
+    })?;
+    let manifest = history.read(&entry).await?;
+    Ok(history.load(manifest).await?)
+}
+
+/// The store and what refreshes it.
+///
+/// # Errors
+/// The settings do not say enough for a refresh.
+pub(super) fn refresher(path: &Path, settings: &Settings) -> Result<(Arc<Store>, Refresher)> {
+    let upstream = configuration::upstream(path, settings)?;
+    let store = store(settings)?;
+    let upstream = Upstream::new(upstream, settings)
+        .context("cannot prepare for HTTPS: check the system's certificates (ca-certificates)")?;
+    let refresher = Refresher::new(Arc::clone(&store), upstream, settings);
+    Ok((store, refresher))
+}
+
+/// Gives the refresher its history. Without one it still serves what upstream has: that is told, and
+/// it goes on.
+pub(super) fn with_history(refresher: Refresher, settings: &Settings) -> Refresher {
+    let Some(place) = &settings.history_store else {
+        return refresher;
+    };
+    match History::open(place, settings.api_max_body_bytes) {
+        Ok(history) => {
+            let bounds = Bounds {
+                max_age: settings.history_max_age,
+                max_bytes: settings.history_max_bytes,
+            };
+            refresher.with_history(history, bounds)
+        }
+        Err(error) => {
+            tracing::error!(%error, "goes on without a history: nothing is recorded");
+            refresher
+        }
+    }
+}
+
+/// Begins to report this process. A leader hangs that has missed two refreshes, and some seconds more.
+pub(super) fn heartbeat(
+    store: &Arc<Store>,
+    lease: &Lease,
+    activity: &Activity,
+    settings: &Settings,
+) -> Heartbeat {
+    let stall = 2 * settings.refresh_interval + STALL_GRACE;
+    Heartbeat::start(Arc::clone(store), lease.holder(), activity.clone(), stall)
+}
+
+/// A time for a person and for `--at`.
+pub(super) fn time(ms: u64) -> String {
+    let time = i64::try_from(ms)
+        .ok()
+        .and_then(DateTime::from_timestamp_millis);
+    time.unwrap_or(DateTime::UNIX_EPOCH)
+        .to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// Runs `task` to its end. What still computes then is not waited for.
+///
+/// # Errors
+/// Those of the task, or there are no threads to be had.
+pub(super) fn block_on<T>(task: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
+    let result = runtime.block_on(task);
+    runtime.shutdown_background();
+    result
+}
