@@ -1,41 +1,35 @@
-//! Builds the programs and the component, in the release profile: `up` and `test` share it, so that
-//! nothing is built twice.
+//! Builds the programs and the component, in the release profile: the tasks share it, so that nothing is
+//! built twice.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
+use xshell::{Cmd, cmd};
 
-use crate::process::Steps;
-use crate::progress::say;
-use crate::workspace::{Workspace, cargo};
+use crate::task::{Task, say};
 
-/// The packages with a program that `up` and the tests start.
+/// The packages with a program that the service consists of.
 const PROGRAMS: [&str; 3] = ["refresher", "host", "demo-upstream"];
 
-/// Builds everything that runs.
-///
-/// # Errors
-/// It does not build; cargo has shown why.
-pub(crate) fn run(workspace: &Workspace, steps: &Steps) -> Result<()> {
-    let component = Component::read(&workspace.spin_manifest())?;
+/// Builds everything that runs, and whatever else of the workspace's native packages is named.
+pub(crate) fn run(more: &[&str], task: &Task) -> Result<()> {
+    let component = Component::read(&task.spin_manifest())?;
     say("building the programs (some minutes the first time)");
-    let status = steps.visibly(
-        Command::new(cargo())
-            .args(["build", "--release", "--locked"])
-            .args(PROGRAMS.iter().flat_map(|package| ["--package", package]))
-            .current_dir(&workspace.root),
-    )?;
-    ensure!(status.success(), "the programs do not build: see above");
+    let programs = packages(task.cargo("build"), &[&PROGRAMS, more].concat());
+    task.show(programs, "the programs do not build")?;
     say("building the component");
-    let status = steps.visibly(
-        Command::new("sh")
-            .args(["-c", &component.command])
-            .current_dir(&workspace.root),
+    let command = &component.command;
+    task.show(
+        cmd!(task.sh, "sh -c {command}"),
+        "the component does not build",
     )?;
-    ensure!(status.success(), "the component does not build: see above");
-    place(&component, workspace)
+    place(&component, task)
+}
+
+/// Has cargo do what it does for these packages only.
+pub(crate) fn packages<'a>(cargo: Cmd<'a>, names: &[&str]) -> Cmd<'a> {
+    cargo.args(names.iter().flat_map(|name| ["--package", name]))
 }
 
 /// What the manifest says of the component: it is built here as `spin build` builds it.
@@ -46,30 +40,26 @@ struct Component {
 
 impl Component {
     fn read(manifest: &Path) -> Result<Self> {
-        let text = fs::read_to_string(manifest)
-            .with_context(|| format!("cannot read {}", manifest.display()))?;
-        Self::parse(&text).with_context(|| format!("in {}", manifest.display()))
+        let problem = || format!("in {}", manifest.display());
+        let text = fs::read_to_string(manifest).with_context(problem)?;
+        Self::parse(&text).with_context(problem)
     }
 
     fn parse(manifest: &str) -> Result<Self> {
         let manifest: toml::Table = manifest.parse()?;
-        let component = manifest
-            .get("component")
-            .and_then(|components| components.as_table()?.values().next())
+        let components = manifest.get("component").and_then(toml::Value::as_table);
+        let component = components
+            .and_then(|components| components.values().next())
             .context("there is no component")?;
         let text = |value: Option<&toml::Value>, name: &str| {
-            value
-                .and_then(toml::Value::as_str)
-                .map(str::to_owned)
-                .with_context(|| format!("the component has no {name}"))
+            let text = value.and_then(toml::Value::as_str).map(str::to_owned);
+            text.with_context(|| format!("the component has no {name}"))
         };
+        let command = component
+            .get("build")
+            .and_then(|build| build.get("command"));
         Ok(Self {
-            command: text(
-                component
-                    .get("build")
-                    .and_then(|build| build.get("command")),
-                "build.command",
-            )?,
+            command: text(command, "build.command")?,
             source: text(component.get("source"), "source")?.into(),
         })
     }
@@ -77,21 +67,19 @@ impl Component {
 
 /// The manifest names a file in the target folder of the repository; where cargo builds into another
 /// one, the component is put there.
-fn place(component: &Component, workspace: &Workspace) -> Result<()> {
-    let expected = workspace.root.join(&component.source);
+fn place(component: &Component, task: &Task) -> Result<()> {
+    let expected = task.root.join(&component.source);
     let Ok(below) = component.source.strip_prefix("target") else {
         return Ok(());
     };
-    let built = workspace.target.join(below);
+    let built = task.target.join(below);
     if built == expected {
         return Ok(());
     }
-    let folder = expected.parent().context("the component has no folder")?;
+    // Another task may be reading it: the new one takes its place at once.
     let partial = expected.with_extension(format!("wasm.{}", std::process::id()));
-    fs::create_dir_all(folder)
-        .and_then(|()| fs::copy(&built, &partial))
-        .and_then(|_| fs::rename(&partial, &expected))
-        .with_context(|| format!("cannot copy {} to {}", built.display(), expected.display()))
+    task.sh.copy_file(&built, &partial)?;
+    fs::rename(&partial, &expected).with_context(|| format!("cannot write {}", expected.display()))
 }
 
 #[cfg(test)]
@@ -101,20 +89,15 @@ mod tests {
     #[test]
     fn the_manifest_says_how_the_component_is_built() {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spin.toml");
-        let component = Component::read(&manifest).unwrap();
-        assert!(
-            component.command.starts_with("cargo build "),
-            "{}",
-            component.command
-        );
-        assert!(component.source.ends_with("api_component.wasm"));
+        let Component { command, source } = Component::read(&manifest).unwrap();
+        assert!(command.starts_with("cargo build "), "{command}");
+        assert!(source.ends_with("api_component.wasm"));
     }
 
     #[test]
     fn a_manifest_without_a_build_is_told() {
-        let error = Component::parse("[component.api]\nsource = 'a.wasm'")
-            .err()
-            .unwrap();
-        assert_eq!(error.to_string(), "the component has no build.command");
+        let parsed = Component::parse("[component.api]\nsource = 'a.wasm'");
+        let error = parsed.err().unwrap().to_string();
+        assert_eq!(error, "the component has no build.command");
     }
 }

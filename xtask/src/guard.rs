@@ -1,105 +1,114 @@
-//! Ends what a task started, should the task itself be killed: a process of its own that reads, from
-//! a pipe that only the task holds, what is running. When the pipe closes, what is left is ended.
+//! The process group of everything that a task starts. A shell leads it and reads a pipe that only the
+//! task holds: however the task ends, the pipe closes, and the shell ends the group.
 
-use std::collections::BTreeSet;
-use std::env;
-use std::fs;
-use std::io::{BufRead, Write};
+use std::io;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context, Result};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::process::{POLL, group, is_alive, signal};
+/// Outlives the task only if that is killed; gives the programs two seconds to end by themselves, then
+/// kills them and itself, and removes the folder.
+const SCRIPT: &str =
+    r#"trap '' HUP INT TERM; read _; kill -TERM 0; sleep 2; rm -rf "$0"; kill -KILL 0"#;
 
-/// How long the processes have to end by themselves.
-const GRACE: Duration = Duration::from_secs(4);
-
-/// The guard, as the task sees it.
-pub(crate) struct Guard {
-    process: Child,
-    pipe: Option<ChildStdin>,
-}
+/// The group; dropped, all in it are killed.
+pub(crate) struct Guard(Child);
 
 impl Guard {
-    /// Starts it, out of the reach of the terminal's Ctrl-C.
-    pub(crate) fn start() -> Result<Self> {
-        let mut process = Command::new(env::current_exe()?)
-            .arg("guard")
+    /// Begins a group of which no process outlasts this one, nor the folder.
+    pub(crate) fn begin(scratch: &Path) -> io::Result<Self> {
+        Command::new("sh")
+            .args(["-c", SCRIPT])
+            .arg(scratch)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .process_group(0)
             .spawn()
-            .context("cannot start the guard")?;
-        let pipe = process.stdin.take();
-        Ok(Self { process, pipe })
+            .map(Self)
     }
 
-    /// The process group that this child leads is to be ended.
-    pub(crate) fn watch(&mut self, child: u32) {
-        self.tell(&format!("watch {child}"));
+    /// Has `command` start in the group.
+    pub(crate) fn enclose(&self, command: &mut Command) {
+        command.process_group(Pid::from_child(&self.0).as_raw_nonzero().get());
     }
 
-    /// The child ended.
-    pub(crate) fn forget(&mut self, child: u32) {
-        self.tell(&format!("forget {child}"));
-    }
-
-    /// The folder is to be removed.
-    pub(crate) fn remove(&mut self, folder: &Path) {
-        self.tell(&format!("remove {}", folder.display()));
-    }
-
-    fn tell(&mut self, line: &str) {
-        if let Some(pipe) = &mut self.pipe {
-            // Without a guard things go on: it matters only if this process is killed as well.
-            let _ = writeln!(pipe, "{line}");
-        }
+    /// Sends a signal to all in the group. The shell itself heeds none but KILL.
+    pub(crate) fn signal(&self, signal: Signal) {
+        // It fails only when nobody is left.
+        let _ = kill_process_group(Pid::from_child(&self.0), signal);
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.pipe = None;
-        // It has nothing left to do, and ends.
-        let _ = self.process.wait();
+        self.signal(Signal::KILL);
+        // It was killed: this cannot last.
+        let _ = self.0.wait();
     }
 }
 
-/// The guard itself: listens until the pipe closes, then ends what is left.
-///
-/// # Errors
-/// The pipe cannot be read.
-pub(crate) fn run(pipe: impl BufRead) -> Result<()> {
-    let mut watched = BTreeSet::new();
-    let mut folders: Vec<PathBuf> = Vec::new();
-    for line in pipe.lines() {
-        let line = line?;
-        match line.split_once(' ') {
-            Some(("watch", id)) => drop(watched.insert(id.parse()?)),
-            Some(("forget", id)) => drop(watched.remove(&id.parse()?)),
-            Some(("remove", folder)) => folders.push(folder.into()),
-            _ => anyhow::bail!("the guard does not know `{line}`"),
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::thread::sleep;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// A program of the group with a child of its own, and that child's id.
+    fn family(guard: &Guard, folder: &Path) -> (Child, u32) {
+        let mut command = Command::new("sh");
+        command
+            .args([
+                "-c",
+                r#"sleep 600 & echo $! > "$0/new"; mv "$0/new" "$0/id"; wait"#,
+            ])
+            .arg(folder);
+        guard.enclose(&mut command);
+        let parent = command.spawn().unwrap();
+        let file = folder.join("id");
+        until(|| file.exists());
+        let id = fs::read_to_string(file).unwrap().trim().parse().unwrap();
+        (parent, id)
+    }
+
+    fn until(condition: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !condition() {
+            assert!(Instant::now() < deadline, "not in time");
+            sleep(Duration::from_millis(20));
         }
     }
-    end_all(&watched);
-    for folder in folders {
-        // After an orderly end it is gone already.
-        let _ = fs::remove_dir_all(folder);
-    }
-    Ok(())
-}
 
-fn end_all(watched: &BTreeSet<u32>) {
-    let groups = || watched.iter().map(|&id| group(id));
-    groups().for_each(|id| signal(id, Signal::TERM));
-    let deadline = Instant::now() + GRACE;
-    while groups().any(is_alive) && Instant::now() < deadline {
-        sleep(POLL);
+    /// Whether the process is gone, or a zombie that nobody has waited for.
+    fn is_over(id: u32) -> bool {
+        fs::read_to_string(format!("/proc/{id}/stat")).map_or(true, |stat| {
+            stat.rsplit(')').next().unwrap().starts_with(" Z")
+        })
     }
-    groups().for_each(|id| signal(id, Signal::KILL));
+
+    #[test]
+    fn nothing_outlasts_a_task_that_is_killed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut guard = Guard::begin(folder.path()).unwrap();
+        let (mut parent, child) = family(&guard, folder.path());
+        // What the system does when the task is killed.
+        drop(guard.0.stdin.take());
+        until(|| is_over(child));
+        until(|| !folder.path().exists());
+        assert!(!parent.wait().unwrap().success());
+    }
+
+    #[test]
+    fn nothing_outlasts_a_task_that_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let guard = Guard::begin(folder.path()).unwrap();
+        let (mut parent, child) = family(&guard, folder.path());
+        drop(guard);
+        until(|| is_over(child));
+        assert!(!parent.wait().unwrap().success());
+    }
 }

@@ -1,16 +1,11 @@
 //! `cargo xtask soak`: the whole service under a steady load for some minutes; nothing may grow.
 
-use std::process::Command;
-
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::Args;
+use xshell::cmd;
 
-use crate::build;
-use crate::process::Steps;
-use crate::progress::say;
-use crate::setup;
-use crate::test;
-use crate::workspace::{Workspace, cargo};
+use crate::task::{Task, say};
+use crate::{build, setup, test};
 
 /// How long.
 #[derive(Args)]
@@ -21,27 +16,12 @@ pub(crate) struct Options {
 }
 
 /// Runs the soak and shows its table.
-///
-/// # Errors
-/// Something is missing, does not build, gives a wrong answer or grows.
-pub(crate) fn run(options: &Options, workspace: &Workspace, steps: &Steps) -> Result<()> {
-    let redis = setup::run(workspace, steps)?;
-    build::run(workspace, steps)?;
-    let status = steps.visibly(
-        Command::new(cargo())
-            .args(["build", "--release", "--locked"])
-            .args(["--package", "end-to-end", "--bin", "soak"])
-            .current_dir(&workspace.root),
-    )?;
-    ensure!(status.success(), "the soak does not build: see above");
-    say(&format!("a steady load for {} minutes", options.minutes));
-    let mut soak = Command::new(workspace.programs().join("soak"));
-    soak.arg(options.minutes.to_string());
-    test::give(&mut soak, workspace, &redis.search_path(steps)?);
-    let status = steps.visibly(&mut soak)?;
-    ensure!(
-        status.success(),
-        "wrong answers, or something grows: see above"
-    );
-    Ok(())
+pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
+    let redis = setup::run(task)?;
+    build::run(&["end-to-end"], task)?;
+    let minutes = options.minutes.to_string();
+    say(&format!("a steady load for {minutes} minutes"));
+    let program = task.programs.join("soak");
+    let soak = test::with_places(cmd!(task.sh, "{program} {minutes}"), &redis, task)?;
+    task.show(soak, "wrong answers, or something grows")
 }

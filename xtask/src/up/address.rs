@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 const LIMIT: Duration = Duration::from_secs(3);
 
 /// Reads the address of an upstream API; the refresher checks the rest of it.
-pub(crate) fn http(text: &str) -> Result<String, String> {
+pub(super) fn http(text: &str) -> Result<String, String> {
     let rest = text
         .strip_prefix("http://")
         .or_else(|| text.strip_prefix("https://"));
@@ -21,14 +21,14 @@ pub(crate) fn http(text: &str) -> Result<String, String> {
 
 /// The address of a Redis; it may hold a password, so it is never shown.
 #[derive(Clone)]
-pub(crate) struct RedisUrl {
+pub(super) struct RedisUrl {
     url: String,
     host_and_port: String,
 }
 
 impl RedisUrl {
     /// Reads `redis://[user:password@]host[:port][/database]`, or `rediss://`.
-    pub(crate) fn parse(url: &str) -> Result<Self, String> {
+    pub(super) fn parse(url: &str) -> Result<Self, String> {
         let rest = url
             .strip_prefix("redis://")
             .or_else(|| url.strip_prefix("rediss://"))
@@ -55,19 +55,17 @@ impl RedisUrl {
     }
 
     /// The whole address.
-    pub(crate) fn as_str(&self) -> &str {
+    pub(super) fn as_str(&self) -> &str {
         &self.url
     }
 
     /// The address without user, password and database: what the manifest lets the component reach.
-    pub(crate) fn place(&self) -> String {
+    pub(super) fn place(&self) -> String {
         let scheme = self.url.split("://").next().unwrap_or_default();
         format!("{scheme}://{}", self.host_and_port)
     }
 
-    /// # Errors
-    /// Nothing listens there.
-    pub(crate) fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         let place = &self.host_and_port;
         let addresses = place
             .to_socket_addrs()

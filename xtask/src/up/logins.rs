@@ -3,9 +3,9 @@
 use std::env;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Result, bail};
+use xshell::Cmd;
 
 /// The file that an operator edits.
 const CONFIG: &str = "config/config.yaml";
@@ -14,15 +14,15 @@ const CONFIG: &str = "config/config.yaml";
 const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
 /// The logins of the service and, upstream, of the refresher.
-pub(crate) struct Accounts {
+pub(super) struct Logins {
     /// With what the service is used.
-    pub(crate) service: Login,
+    pub(super) service: Login,
     upstream: Login,
 }
 
 /// An id and a password.
 #[derive(Clone)]
-pub(crate) enum Login {
+pub(super) enum Login {
     /// To be given to the programs.
     Given {
         /// Whom.
@@ -34,13 +34,10 @@ pub(crate) enum Login {
     Configured,
 }
 
-impl Accounts {
+impl Logins {
     /// For the demo, everything is made anew. A real upstream has a login that somebody configured;
     /// where that is the service's own, the service keeps its own, too.
-    ///
-    /// # Errors
-    /// A real upstream, but no login for it.
-    pub(crate) fn choose(real_upstream: bool, root: &Path) -> Result<Self> {
+    pub(super) fn choose(real_upstream: bool, root: &Path) -> Result<Self> {
         if !real_upstream {
             return Ok(Self {
                 service: Login::new("demo")?,
@@ -69,23 +66,24 @@ impl Accounts {
     }
 
     /// Gives the service's login to the refresher and, through it, to the component.
-    pub(crate) fn give_service(&self, command: &mut Command) {
+    pub(super) fn give_service<'a>(&self, mut cmd: Cmd<'a>) -> Cmd<'a> {
         for prefix in ["", "SPIN_VARIABLE_"] {
-            self.service.give(command, &format!("{prefix}SERVICE"));
+            cmd = self.service.give(cmd, &format!("{prefix}SERVICE"));
         }
         if matches!(self.service, Login::Configured) {
             // The component takes a Spin variable where the refresher takes the environment's.
             for key in ["SERVICE_ID", "SERVICE_PASSWORD"] {
                 if let Some(value) = env::var_os(key) {
-                    command.env(format!("SPIN_VARIABLE_{key}"), value);
+                    cmd = cmd.env(format!("SPIN_VARIABLE_{key}"), value);
                 }
             }
         }
+        cmd
     }
 
     /// Gives the login for upstream.
-    pub(crate) fn give_upstream(&self, command: &mut Command) {
-        self.upstream.give(command, "UPSTREAM");
+    pub(super) fn give_upstream<'a>(&self, cmd: Cmd<'a>) -> Cmd<'a> {
+        self.upstream.give(cmd, "UPSTREAM")
     }
 }
 
@@ -98,15 +96,17 @@ impl Login {
         })
     }
 
-    fn give(&self, command: &mut Command, name: &str) {
-        if let Self::Given { id, password } = self {
-            command.env(format!("{name}_ID"), id);
-            command.env(format!("{name}_PASSWORD"), password);
+    fn give<'a>(&self, cmd: Cmd<'a>, name: &str) -> Cmd<'a> {
+        match self {
+            Self::Given { id, password } => cmd
+                .env(format!("{name}_ID"), id)
+                .env(format!("{name}_PASSWORD"), password),
+            Self::Configured => cmd,
         }
     }
 
     /// What follows `curl -u`.
-    pub(crate) fn for_curl(&self) -> String {
+    pub(super) fn for_curl(&self) -> String {
         match self {
             Self::Given { id, password } => format!("{id}:{password}"),
             // curl asks for the password.

@@ -1,0 +1,61 @@
+//! `cargo xtask mutants`: changes the code in small ways, one at a time, and counts which of the changes
+//! the tests notice.
+
+use anyhow::{Result, bail, ensure};
+use clap::Args;
+use xshell::cmd;
+
+use crate::task::{Task, say};
+use crate::{build, setup, test};
+
+/// Percent of the changes that the tests have to notice.
+const ENOUGH: usize = 90;
+
+/// What to change.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// The packages
+    #[arg(default_values = ["domain", "grouping"], value_name = "PACKAGE")]
+    packages: Vec<String>,
+    /// Passed on to cargo-mutants: `--file domain/src/limits.rs`, `--shard 0/8`, `--jobs 2`
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+/// Runs cargo-mutants, shows what no test noticed, and the share of what one did.
+pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
+    let program = setup::cargo_tool("cargo-mutants", "27.1.0", task)?;
+    let redis = setup::run(task)?;
+    let folder = task.target.join("mutants");
+    task.sh.remove_path(&folder)?;
+    task.sh.create_dir(&folder)?;
+    let packages: Vec<&str> = options.packages.iter().map(String::as_str).collect();
+    let mutants = cmd!(task.sh, "{program} mutants --no-shuffle --output {folder}");
+    let mutants = build::packages(mutants, &packages).args(&options.arguments);
+    let mutants = test::with_places(mutants, &redis, task)?;
+    // It fails, too, where a change goes unnoticed: what it wrote tells.
+    let ended = task.show(mutants, "cargo-mutants failed");
+    let count = |outcome: &str| {
+        let file = folder
+            .join("mutants.out")
+            .join(outcome)
+            .with_extension("txt");
+        task.sh.read_file(file).unwrap_or_default().lines().count()
+    };
+    let (caught, missed) = (count("caught") + count("timeout"), count("missed"));
+    let Some(percent) = (caught * 100).checked_div(caught + missed) else {
+        ended?;
+        bail!("there was nothing to change");
+    };
+    say(&format!(
+        "{caught} of {} changes noticed, {percent} %; {} do not compile; all are listed in {}",
+        caught + missed,
+        count("unviable"),
+        folder.join("mutants.out").display()
+    ));
+    ensure!(
+        percent >= ENOUGH,
+        "fewer than {ENOUGH} % of the changes are noticed"
+    );
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! `cargo xtask setup`: what cargo does not fetch by itself.
+
+mod debian;
+mod redis;
+mod standard_library;
+mod wasm_target;
+
+use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use xshell::cmd;
+
+pub(crate) use self::redis::RedisServer;
+use crate::task::{Task, say};
+use crate::toolchain::TARGET;
+
+/// Compiling a tool takes minutes.
+const INSTALL_LIMIT: Duration = Duration::from_secs(1800);
+
+/// Makes sure of the component's target and of a Redis server, and answers the latter.
+pub(crate) fn run(task: &Task) -> Result<RedisServer> {
+    let target = wasm_target::ensure(task)?;
+    let redis = RedisServer::ensure(task)?;
+    say(&format!(
+        "ready: {TARGET} {target}, Redis {}",
+        redis.program.display()
+    ));
+    Ok(redis)
+}
+
+/// A `PATH` on which the program is found, unpacked from Debian's `package` where the machine has none.
+pub(crate) fn on_a_path(
+    program: &str,
+    package: &str,
+    path: OsString,
+    task: &Task,
+) -> Result<OsString> {
+    if env::split_paths(&path).any(|folder| folder.join(program).is_file()) {
+        return Ok(path);
+    }
+    let folder = task.setup().join("tools").join(package);
+    if !folder.join("bin").join(program).is_file() {
+        debian::unpack_programs(package, &folder, task)
+            .with_context(|| format!("{program} is needed: install it"))?;
+    }
+    Ok(env::join_paths(
+        env::split_paths(&path).chain([folder.join("bin")]),
+    )?)
+}
+
+/// A program from the registry that is no dependency of anything, installed once into the target
+/// folder; `version` is the one whose options we know.
+pub(crate) fn cargo_tool(name: &str, version: &str, task: &Task) -> Result<PathBuf> {
+    let folder = task.setup().join("cargo").join(format!("{name}-{version}"));
+    let program = folder.join("bin").join(name);
+    if program.is_file() {
+        return Ok(program);
+    }
+    let cargo = &task.cargo;
+    let install = cmd!(
+        task.sh,
+        "{cargo} install --locked {name}@{version} --root {folder}"
+    )
+    // It is run a few times: what makes it faster costs more than it saves.
+    .env("CARGO_PROFILE_RELEASE_LTO", "off")
+    .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
+    .env_remove("CARGO_TARGET_DIR");
+    let label = format!("installing {name} {version} (some minutes, once)");
+    task.quiet(&label, install, INSTALL_LIMIT)
+        .with_context(|| format!("cannot install {name} from the registry"))?;
+    Ok(program)
+}
