@@ -1,9 +1,8 @@
 //! `cargo xtask audit`: whether what we depend on is known to be vulnerable, and may be used.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use xshell::cmd;
 
@@ -12,9 +11,6 @@ use crate::task::{Task, say};
 
 /// Where advisories come from if nothing else is said.
 const DATABASE: &str = "https://github.com/RustSec/advisory-db";
-
-/// The database is fetched the first time.
-const LIMIT: Duration = Duration::from_secs(600);
 
 /// How to audit.
 #[derive(Args)]
@@ -40,22 +36,15 @@ pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
             "{program} --locked --manifest-path {manifest} --config {config} check"
         );
         let check = check.envs(replace.iter().map(|(name, value)| (name, value)));
-        let label = format!("auditing what {manifest} depends on");
-        let (status, output) = task.capture(&label, check, LIMIT)?;
-        if output.contains("failed to fetch advisory database") {
-            bail!(
-                "the advisory database cannot be fetched: check the network, or name a clone of it with --db"
-            );
-        }
-        if !status.success() {
-            eprint!("{output}");
+        if let Err(error) = task.run(&format!("auditing what {manifest} depends on"), check) {
+            say(&format!("{error:#}"));
             refused = true;
         }
     }
     ensure!(
         !refused,
-        "not accepted: see above; another version may mend it (`cargo update --package NAME`), or \
-         deny.toml says why it is accepted"
+        "not accepted, or the advisories cannot be fetched: see above. Another version may mend it (`cargo \
+         update --package NAME`), deny.toml may say why it is accepted, and --db names a clone of the advisories"
     );
     say("nothing is known against any dependency");
     Ok(())

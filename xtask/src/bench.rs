@@ -1,13 +1,12 @@
 //! `cargo xtask bench`: the benchmarks, with all that they compare with.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use xshell::cmd;
 
-use crate::task::{Task, on_path, say};
+use crate::task::{Task, on_path};
 use crate::{build, setup};
 
 /// What is taken from Debian where the machine has it not: the package, and its program.
@@ -17,9 +16,6 @@ const TOOLS: [(&str, &str); 4] = [
     ("jq", "jq"),
     ("redis-tools", "redis-benchmark"),
 ];
-
-/// The packages for Python are large.
-const PIP_LIMIT: Duration = Duration::from_secs(900);
 
 /// What to measure.
 #[derive(Args)]
@@ -46,10 +42,11 @@ pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
         path = setup::on_a_path(program, package, path, task)?;
     }
     let python = python(task)?;
-    build::run(&["benches"], task)?;
+    let targets = ["--bin", "bench", "--bin", "native-server"];
+    build::run(&[&build::SERVICE[..], &targets].concat(), task)?;
     // Their own tests come first: whether a floor really checks what it is said to check, say.
-    let own = build::packages(task.cargo("test"), &["benches"]);
-    task.show(own, "the benchmarks' own tests fail")?;
+    let own = task.cargo("test").args(targets);
+    task.run("testing the benchmarks", own)?;
     let both = [Part::Refresh, Part::Requests];
     for part in both
         .into_iter()
@@ -60,7 +57,6 @@ pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
             Part::Refresh => "refresh",
             Part::Requests => "requests",
         };
-        say(&format!("measuring: {part} (this takes a while)"));
         let (programs, manifest) = (&task.programs, task.spin_manifest());
         let contenders = task.root.join("benches/contenders");
         let out = task.target.join("bench");
@@ -71,7 +67,7 @@ pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
              --contenders {contenders} --out {out}"
         );
         let measure = measure.args(&options.arguments).env("PATH", &path);
-        task.show(measure, "the measurement failed")?;
+        task.run(&format!("measuring {part} (this takes a while)"), measure)?;
     }
     Ok(())
 }
@@ -93,17 +89,13 @@ fn python(task: &Task) -> Result<PathBuf> {
     }
     let system = on_path("python3").context("the benchmarks need python3: install it")?;
     let make = cmd!(task.sh, "{system} -m venv --clear {folder}");
-    task.quiet("making a Python for the benchmarks", make, PIP_LIMIT)
+    task.run("making a Python for the benchmarks", make)
         .context("python3 cannot make an environment: install python3-venv")?;
     let install = cmd!(
         task.sh,
         "{python} -m pip install --quiet --requirement {requirements}"
     );
-    task.quiet(
-        "fetching DuckDB, Polars, pandas and Flask",
-        install,
-        PIP_LIMIT,
-    )?;
+    task.run("fetching DuckDB, Polars, pandas and Flask", install)?;
     task.sh.write_file(&installed, wanted)?;
     Ok(python)
 }

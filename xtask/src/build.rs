@@ -5,31 +5,32 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use xshell::{Cmd, cmd};
+use xshell::cmd;
 
-use crate::task::{Task, say};
+use crate::task::Task;
 
-/// The packages with a program that the service consists of.
-const PROGRAMS: [&str; 3] = ["refresher", "host", "demo-upstream"];
+/// The programs that the service consists of.
+pub(crate) const SERVICE: [&str; 6] = [
+    "--bin",
+    "refresher",
+    "--bin",
+    "host",
+    "--bin",
+    "demo-upstream",
+];
 
-/// Builds everything that runs, and whatever else of the workspace's native packages is named.
-pub(crate) fn run(more: &[&str], task: &Task) -> Result<()> {
+/// Builds the component, and what `targets` says as cargo understands it. No package is to be named: what
+/// cargo selects decides the features of shared crates, and other features have them compiled anew.
+pub(crate) fn run(targets: &[&str], task: &Task) -> Result<()> {
     let component = Component::read(&task.spin_manifest())?;
-    say("building the programs (some minutes the first time)");
-    let programs = packages(task.cargo("build"), &[&PROGRAMS, more].concat());
-    task.show(programs, "the programs do not build")?;
-    say("building the component");
-    let command = &component.command;
-    task.show(
-        cmd!(task.sh, "sh -c {command}"),
-        "the component does not build",
+    let programs = task.cargo("build").args(targets);
+    task.run(
+        "building the programs (some minutes the first time)",
+        programs,
     )?;
+    let command = &component.command;
+    task.run("building the component", cmd!(task.sh, "sh -c {command}"))?;
     place(&component, task)
-}
-
-/// Has cargo do what it does for these packages only.
-pub(crate) fn packages<'a>(cargo: Cmd<'a>, names: &[&str]) -> Cmd<'a> {
-    cargo.args(names.iter().flat_map(|name| ["--package", name]))
 }
 
 /// What the manifest says of the component: it is built here as `spin build` builds it.

@@ -7,13 +7,12 @@ use clap::Args;
 use xshell::cmd;
 
 use crate::setup;
-use crate::task::{Task, say, show_tail};
+use crate::task::{Task, say};
 use crate::toolchain::Toolchain;
 
 /// How long a fuzzer may take beyond its time: to read what it found before, and to end.
 const GRACE: Duration = Duration::from_secs(300);
 
-/// What to fuzz.
 #[derive(Args)]
 pub(crate) struct Options {
     /// Only this target, such as `incidents`; all without
@@ -35,12 +34,14 @@ pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
     let toolchain = Toolchain::find(&task.sh)?;
     build(&toolchain, task)?;
     let mut failed = Vec::new();
-    for target in &chosen {
-        if !fuzz(target, options.seconds, &toolchain, task)? {
-            failed.push(target.as_str());
+    for target in chosen {
+        if let Err(error) = fuzz(&target, options.seconds, &toolchain, task) {
+            say(&format!("{error:#}"));
+            failed.push(target);
         }
     }
     ensure!(failed.is_empty(), "fails: {}; see above", failed.join(", "));
+    say("nothing found");
     Ok(())
 }
 
@@ -67,9 +68,6 @@ fn build(toolchain: &Toolchain, task: &Task) -> Result<()> {
         true => "address",
         false => "none",
     };
-    say(&format!(
-        "building the fuzzers (some minutes the first time; sanitizer: {sanitizer})"
-    ));
     let work = task.target.join("fuzz");
     let _inside = task.sh.push_dir("fuzz");
     let mut build = cmd!(
@@ -81,11 +79,14 @@ fn build(toolchain: &Toolchain, task: &Task) -> Result<()> {
         // The compiler's flags that tell libFuzzer where it has been are unstable.
         build = build.env("RUSTC_BOOTSTRAP", "1");
     }
-    task.show(build, "the fuzzers do not build")
+    task.run(
+        &format!("building the fuzzers, sanitizer: {sanitizer}"),
+        build,
+    )
 }
 
-/// Fuzzes `target`, and says how that went; false if a check fails.
-fn fuzz(target: &str, seconds: u32, toolchain: &Toolchain, task: &Task) -> Result<bool> {
+/// Fuzzes `target`. An input on which a check fails is written into the folder of artifacts.
+fn fuzz(target: &str, seconds: u32, toolchain: &Toolchain, task: &Task) -> Result<()> {
     let work = task.target.join("fuzz");
     let corpus = task.sh.create_dir(work.join("corpus").join(target))?;
     let artifacts = task.sh.create_dir(work.join("artifacts").join(target))?;
@@ -96,30 +97,10 @@ fn fuzz(target: &str, seconds: u32, toolchain: &Toolchain, task: &Task) -> Resul
     let fuzz = cmd!(
         task.sh,
         "{program} -max_total_time={time} -artifact_prefix={artifacts}/ -timeout=10 -max_len=4096
-         -detect_leaks=0 {corpus} fuzz/seeds/{target}"
+         -detect_leaks=0 -verbosity=0 -print_final_stats=1 {corpus} fuzz/seeds/{target}"
     );
     let limit = Duration::from_secs(seconds.into()) + GRACE;
-    let (status, output) = task.capture(&format!("fuzzing {target}"), fuzz, limit)?;
-    if !status.success() {
-        show_tail(&output);
-    }
-    say(&format!(
-        "{target}: {}",
-        result(&output).unwrap_or("it does not say how it ended")
-    ));
-    Ok(status.success())
-}
-
-/// What a fuzzer says of its end: the file of the input on which a check fails, or how much it did.
-fn result(output: &str) -> Option<&str> {
-    let line = |mark: &str| {
-        output
-            .rfind(mark)
-            .and_then(|start| output[start..].lines().next())
-    };
-    line("Test unit written to ")
-        .or_else(|| line("ERROR: "))
-        .or_else(|| line("Done "))
+    task.run_within(limit, &format!("fuzzing {target}"), fuzz)
 }
 
 #[cfg(test)]
@@ -127,15 +108,6 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-
-    #[test]
-    fn what_a_fuzzer_says_is_understood() {
-        let good = "#99\tNEW    cov: 321 ft: 20 corp: 3/9b\nDone 99 runs in 2 second(s)\n";
-        assert_eq!(result(good), Some("Done 99 runs in 2 second(s)"));
-        let bad = "thread '<unnamed>' panicked at fuzz/src/limits.rs:14:17:\nassertion failed: false\n\
-             artifact_prefix='/x/'; Test unit written to /x/crash-12ab\nBase64: AA==\n";
-        assert_eq!(result(bad), Some("Test unit written to /x/crash-12ab"));
-    }
 
     #[test]
     fn every_target_has_seeds() {

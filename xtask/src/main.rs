@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::task::{Failed, Task, say, show_tail};
+use crate::task::{Task, say};
 
 /// The tasks of this repository, each in one command.
 #[derive(Parser)]
@@ -69,9 +69,6 @@ fn main() -> ExitCode {
     match run(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            if let Some(failed) = error.downcast_ref::<Failed>() {
-                show_tail(&failed.output);
-            }
             say(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }

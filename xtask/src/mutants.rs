@@ -6,7 +6,7 @@ use clap::Args;
 use xshell::cmd;
 
 use crate::task::{Task, say};
-use crate::{build, setup, test};
+use crate::{setup, test};
 
 /// Percent of the changes that the tests have to notice.
 const ENOUGH: usize = 90;
@@ -29,12 +29,15 @@ pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
     let folder = task.target.join("mutants");
     task.sh.remove_path(&folder)?;
     task.sh.create_dir(&folder)?;
-    let packages: Vec<&str> = options.packages.iter().map(String::as_str).collect();
+    let packages = options.packages.iter().flat_map(|name| ["--package", name]);
     let mutants = cmd!(task.sh, "{program} mutants --no-shuffle --output {folder}");
-    let mutants = build::packages(mutants, &packages).args(&options.arguments);
+    let mutants = mutants.args(packages).args(&options.arguments);
     let mutants = test::with_places(mutants, &redis, task)?;
     // It fails, too, where a change goes unnoticed: what it wrote tells.
-    let ended = task.show(mutants, "cargo-mutants failed");
+    let ended = task.run(
+        "changing the code and running the tests (this takes long)",
+        mutants,
+    );
     let count = |outcome: &str| {
         let file = folder
             .join("mutants.out")

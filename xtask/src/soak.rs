@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use xshell::cmd;
 
-use crate::task::{Task, say};
+use crate::task::Task;
 use crate::{build, setup, test};
 
 /// How long.
@@ -18,10 +18,9 @@ pub(crate) struct Options {
 /// Runs the soak and shows its table.
 pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
     let redis = setup::run(task)?;
-    build::run(&["end-to-end"], task)?;
+    build::run(&[&build::SERVICE[..], &["--bin", "soak"]].concat(), task)?;
     let minutes = options.minutes.to_string();
-    say(&format!("a steady load for {minutes} minutes"));
     let program = task.programs.join("soak");
     let soak = test::with_places(cmd!(task.sh, "{program} {minutes}"), &redis, task)?;
-    task.show(soak, "wrong answers, or something grows")
+    task.run(&format!("a steady load for {minutes} minutes"), soak)
 }

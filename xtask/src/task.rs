@@ -1,11 +1,10 @@
-//! What every task works with: the folders, and programs that are bounded in time and never outlast it.
+//! What every task works with: the folders, and programs that never outlast it.
 
 use std::env;
 use std::ffi::OsString;
-use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::process::{self, Child, Command, ExitStatus, Stdio};
+use std::process::{self, Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
@@ -26,37 +25,20 @@ pub(crate) const POLL: Duration = Duration::from_millis(50);
 /// How long programs may take to end when they are asked to.
 const GRACE: Duration = Duration::from_secs(4);
 
-/// How often a step whose output is not shown says that it goes on.
-const TICK: Duration = Duration::from_secs(15);
-
-/// How many of a failed step's last lines are shown.
-const TAIL_LINES: usize = 15;
-
 /// The task that was asked for.
 pub(crate) struct Task {
     /// Builds commands; it is in the repository's root.
     pub(crate) sh: Shell,
     /// The cargo that runs this program, so that everything is built by one toolchain.
     pub(crate) cargo: OsString,
-    /// The repository.
     pub(crate) root: PathBuf,
     /// Where cargo puts the programs that it builds.
     pub(crate) programs: PathBuf,
-    /// Cargo's target folder.
     pub(crate) target: PathBuf,
     // Dropped, and with it everything ended, before the folder is removed.
     guard: Guard,
     scratch: TempDir,
     interrupted: Arc<AtomicBool>,
-}
-
-/// A program that failed, its output not shown yet.
-#[derive(Debug)]
-pub(crate) struct Failed {
-    /// What went wrong.
-    pub(crate) line: String,
-    /// All that it said.
-    pub(crate) output: String,
 }
 
 impl Task {
@@ -68,19 +50,15 @@ impl Task {
             flag::register(signal, Arc::clone(&interrupted))?;
         }
         let sh = Shell::new()?;
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("..")
-            .canonicalize()?;
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("");
         sh.change_dir(&root);
         // Cargo has built this program where it builds the others.
         let programs = env::current_exe()?.with_file_name("");
         let target = programs.join("..").canonicalize()?;
         // Beside what setup keeps, so that things can be renamed into place.
         let setup = sh.create_dir(target.join("setup"))?;
-        let scratch = tempfile::Builder::new()
-            .prefix("tmp-")
-            .tempdir_in(&setup)
-            .with_context(|| format!("cannot write to {}", setup.display()))?;
+        let scratch = tempfile::Builder::new().prefix("tmp-").tempdir_in(&setup);
+        let scratch = scratch.with_context(|| format!("cannot write to {}", setup.display()))?;
         Ok(Self {
             cargo: env::var_os("CARGO").unwrap_or_else(|| "cargo".into()),
             guard: Guard::begin(scratch.path()).context("cannot run `sh`")?,
@@ -108,10 +86,41 @@ impl Task {
         self.root.join("spin.toml")
     }
 
-    /// Cargo with this subcommand, for the release profile, which all that is native shares.
+    /// Cargo with this subcommand, in the release profile, which all that is native shares.
     pub(crate) fn cargo(&self, subcommand: &str) -> Cmd<'_> {
         let cargo = &self.cargo;
         cmd!(self.sh, "{cargo} {subcommand} --release --locked")
+    }
+
+    /// Says what is done, and runs the program that does it, its output shown as it comes.
+    pub(crate) fn run(&self, what: &str, command: impl Into<Command>) -> Result<()> {
+        self.run_within(Duration::MAX, what, command)
+    }
+
+    /// As [`Task::run`], for no longer than `limit`.
+    pub(crate) fn run_within(
+        &self,
+        limit: Duration,
+        what: &str,
+        command: impl Into<Command>,
+    ) -> Result<()> {
+        say(what);
+        let mut child = self.spawn(&mut command.into())?;
+        let started = Instant::now();
+        while child.try_wait()?.is_none() {
+            if self.interrupted() {
+                self.guard.signal(Signal::TERM);
+                wait_for(&mut child, GRACE);
+            }
+            if started.elapsed() > limit {
+                end(&mut child, GRACE);
+                bail!("{what}: stopped after {} s", limit.as_secs());
+            }
+            self.pause();
+        }
+        let status = child.wait()?;
+        ensure!(status.success(), "{what}: it failed, see above ({status})");
+        Ok(())
     }
 
     /// Starts a program without input; it ends with this one at the latest.
@@ -119,89 +128,6 @@ impl Task {
         self.guard.enclose(command);
         let spawned = command.stdin(Stdio::null()).spawn();
         spawned.with_context(|| format!("cannot run `{}`", command.get_program().display()))
-    }
-
-    /// Runs a program, its output shown as it comes; `problem` is said when it fails.
-    pub(crate) fn show(&self, command: impl Into<Command>, problem: &str) -> Result<()> {
-        let mut child = self.spawn(&mut command.into())?;
-        let status = self.wait(&mut child, None, |_| ())?;
-        ensure!(status.success(), "{problem}: see above");
-        Ok(())
-    }
-
-    /// Runs a program of which only `label` and the time are shown, for no longer than `limit`.
-    pub(crate) fn quiet(
-        &self,
-        label: &str,
-        command: impl Into<Command>,
-        limit: Duration,
-    ) -> Result<()> {
-        let (status, output) = self.capture(label, command, limit)?;
-        if status.success() {
-            return Ok(());
-        }
-        let status = status.to_string();
-        let line = format!("{label}: {}", main_line(&output).unwrap_or(&status));
-        Err(Failed { line, output }.into())
-    }
-
-    /// As [`Task::quiet`], but gives how it ended and what it said.
-    pub(crate) fn capture(
-        &self,
-        label: &str,
-        command: impl Into<Command>,
-        limit: Duration,
-    ) -> Result<(ExitStatus, String)> {
-        let path = self.scratch().join("step.log");
-        let log = File::create(&path)?;
-        let mut command = command.into();
-        command.stdout(log.try_clone()?).stderr(log);
-        say(&format!("{label} …"));
-        let started = Instant::now();
-        let mut next = TICK;
-        let mut child = self.spawn(&mut command)?;
-        let tick = |elapsed: Duration| {
-            if elapsed > next {
-                say(&format!("{label} … {} s", elapsed.as_secs()));
-                next += TICK;
-            }
-        };
-        let status = self
-            .wait(&mut child, Some(limit), tick)
-            .with_context(|| label.to_owned())?;
-        let outcome = if status.success() { "done" } else { "failed" };
-        say(&format!(
-            "{label}: {outcome}, {} s",
-            started.elapsed().as_secs()
-        ));
-        let output = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
-        Ok((status, output))
-    }
-
-    /// Waits for the program's end, or brings it about.
-    fn wait(
-        &self,
-        child: &mut Child,
-        limit: Option<Duration>,
-        mut tick: impl FnMut(Duration),
-    ) -> Result<ExitStatus> {
-        let started = Instant::now();
-        loop {
-            if let Some(status) = child.try_wait()? {
-                return Ok(status);
-            }
-            if self.interrupted() {
-                self.guard.signal(Signal::TERM);
-                let _ = wait_for(child, GRACE);
-            }
-            let elapsed = started.elapsed();
-            if limit.is_some_and(|limit| elapsed > limit) {
-                end(child, GRACE);
-                bail!("stopped after {} s", elapsed.as_secs());
-            }
-            tick(elapsed);
-            self.pause();
-        }
     }
 
     /// Whether a signal asked this program to end.
@@ -240,78 +166,54 @@ impl Task {
     }
 }
 
-impl fmt::Display for Failed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.line)
-    }
-}
-
-impl std::error::Error for Failed {}
-
 /// Says one line, on stderr: stdout is for what `up` hands over.
 pub(crate) fn say(line: &str) {
     eprintln!("xtask: {line}");
 }
 
-/// Shows what a program said last.
-pub(crate) fn show_tail(output: &str) {
-    let lines: Vec<&str> = output.lines().collect();
-    for line in &lines[lines.len().saturating_sub(TAIL_LINES)..] {
-        eprintln!("  | {line}");
-    }
-}
-
 /// Asks a program to end, and makes it end after `grace`.
 pub(crate) fn end(child: &mut Child, grace: Duration) {
     let _ = kill_process(Pid::from_child(child), Signal::TERM);
-    if !wait_for(child, grace) {
-        let _ = child.kill();
-        let _ = child.wait();
-    }
+    wait_for(child, grace);
+    // Both do nothing if it has ended.
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
-/// Waits for the program's end; false if that takes longer.
-fn wait_for(child: &mut Child, limit: Duration) -> bool {
+/// Waits for the program's end, but not longer than that.
+fn wait_for(child: &mut Child, limit: Duration) {
     let started = Instant::now();
-    while matches!(child.try_wait(), Ok(None)) {
-        if started.elapsed() > limit {
-            return false;
-        }
+    while matches!(child.try_wait(), Ok(None)) && started.elapsed() < limit {
         sleep(POLL);
     }
-    true
 }
 
 /// The first file of this name on `PATH`.
 pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
-    env::split_paths(&env::var_os("PATH")?)
-        .map(|folder| folder.join(program))
-        .find(|file| file.is_file())
-}
-
-/// The line that says what went wrong: the first that is marked as an error, or the last.
-fn main_line(output: &str) -> Option<&str> {
-    let marked = |line: &&str| line.starts_with("error: ") || line.starts_with("E: ");
-    let mut lines = output.lines().filter(|line| !line.trim().is_empty());
-    lines.clone().find(marked).or_else(|| lines.next_back())
+    let folders = env::var_os("PATH")?;
+    let mut files = env::split_paths(&folders).map(|folder| folder.join(program));
+    files.find(|file| file.is_file())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const MINUTE: Duration = Duration::from_secs(60);
-
     #[test]
     fn a_program_ends_in_time_or_is_ended() {
         let task = Task::begin().unwrap();
-        let run =
-            |script: &str, limit| task.capture("a test", cmd!(task.sh, "sh -c {script}"), limit);
-        let (status, output) = run("echo said; exit 7", MINUTE).unwrap();
-        assert_eq!((status.code(), output.as_str()), (Some(7), "said\n"));
-        let error = run("sleep 600", Duration::from_millis(200)).unwrap_err();
-        assert_eq!(format!("{error:#}"), "a test: stopped after 0 s");
-        let error = task.show(Command::new("no-such-program"), "?").unwrap_err();
+        let run = |script: &str| {
+            let limit = Duration::from_secs(1);
+            task.run_within(limit, "a test", cmd!(task.sh, "sh -c {script}"))
+        };
+        run("exit 0").unwrap();
+        let error = run("exit 7").unwrap_err().to_string();
+        assert_eq!(error, "a test: it failed, see above (exit status: 7)");
+        let error = run("sleep 600").unwrap_err().to_string();
+        assert_eq!(error, "a test: stopped after 1 s");
+        let error = task
+            .run("a test", Command::new("no-such-program"))
+            .unwrap_err();
         assert_eq!(error.to_string(), "cannot run `no-such-program`");
     }
 
@@ -324,17 +226,5 @@ mod tests {
         assert!(matches!(second.try_lock(), Err(TryLockError::WouldBlock)));
         drop(first);
         second.try_lock().unwrap();
-    }
-
-    #[test]
-    fn of_an_output_the_error_is_told() {
-        let rustup = "info: downloading\nerror: no connection\nnote: more\n";
-        assert_eq!(main_line(rustup), Some("error: no connection"));
-        assert_eq!(
-            main_line("Reading…\nE: no such package\n"),
-            Some("E: no such package")
-        );
-        assert_eq!(main_line("one\nthe last\n\n"), Some("the last"));
-        assert_eq!(main_line(""), None);
     }
 }

@@ -8,15 +8,9 @@ use crate::setup::RedisServer;
 use crate::task::{Task, say};
 use crate::{build, setup};
 
-/// What only tests use: the clock that they preload into programs, and an S3 server.
-const HELPERS: [&str; 2] = ["test-clock", "test-s3"];
-
 /// Most end-to-end tests wait for something most of the time, so that more of them than there are
 /// processors may run at once.
 const THREADS: (&str, &str) = ("RUST_TEST_THREADS", "6");
-
-/// No default member of the workspace, since it is for another target; but its units run natively.
-const APART: &str = "api-component";
 
 /// What to test.
 #[derive(Args)]
@@ -37,19 +31,13 @@ pub(crate) fn with_places<'a>(cmd: Cmd<'a>, redis: &RedisServer, task: &Task) ->
 /// Runs the tests.
 pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
     let redis = setup::run(task)?;
-    build::run(&HELPERS, task)?;
-    say("running the tests");
-    let tests = || {
-        task.cargo("test")
-            .arg("--no-fail-fast")
-            .env(THREADS.0, THREADS.1)
-    };
-    let chosen = with_places(tests().args(&options.arguments), &redis, task)?;
-    task.show(chosen, "tests fail")?;
-    if options.arguments.is_empty() {
-        // Apart from the others, which would be compiled anew with what these need of the same crates.
-        task.show(build::packages(tests(), &[APART]), "tests fail")?;
-    }
+    build::run(&["--lib", "--bins", "--tests"], task)?;
+    let tests = task
+        .cargo("test")
+        .arg("--no-fail-fast")
+        .args(&options.arguments);
+    let tests = with_places(tests, &redis, task)?.env(THREADS.0, THREADS.1);
+    task.run("running the tests", tests)?;
     say("all tests pass");
     Ok(())
 }

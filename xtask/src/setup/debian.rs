@@ -4,15 +4,11 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use xshell::{Cmd, cmd};
 
 use crate::task::{Task, on_path};
-
-/// Longer than lists and packages take on a slow line.
-const LIMIT: Duration = Duration::from_secs(300);
 
 /// The keys that Debian's archive is signed with.
 const KEYRINGS: [&str; 2] = [
@@ -48,8 +44,7 @@ impl<'a> Apt<'a> {
         if let Some(suite) = suite {
             apt.use_suite(suite)?;
         }
-        let label = "fetching Debian's package lists";
-        let updated = task.quiet(label, apt.get("update"), LIMIT);
+        let updated = task.run("fetching Debian's package lists", apt.get("update"));
         // A source that cannot be reached is passed over, as apt does: it matters only if a package is
         // not found then.
         let lists = task.sh.read_dir(apt.folder.join("state/lists"))?;
@@ -84,8 +79,7 @@ impl<'a> Apt<'a> {
         let archives = self.task.sh.create_dir(self.folder.join(package))?;
         let _inside = self.task.sh.push_dir(&archives);
         let label = format!("fetching {package} from Debian");
-        self.task
-            .quiet(&label, self.get("download").arg(package), LIMIT)?;
+        self.task.run(&label, self.get("download").arg(package))?;
         self.unpack_all(&archives, root)
     }
 
@@ -102,31 +96,25 @@ impl<'a> Apt<'a> {
             .get("install")
             .args(["--option", "Debug::NoLocking=true"]);
         let label = format!("fetching {package} from Debian");
-        self.task.quiet(&label, install.args(arguments), LIMIT)?;
+        self.task.run(&label, install.args(arguments))?;
         self.unpack_all(&self.folder.join("cache/archives"), root)
     }
 
     fn unpack_all(&self, archives: &Path, root: &Path) -> Result<()> {
         self.task.sh.create_dir(root)?;
-        for archive in self.task.sh.read_dir(archives)? {
-            if archive
-                .extension()
-                .is_some_and(|extension| extension == "deb")
-            {
-                let name = archive.file_name().unwrap_or_default();
-                let unpack = cmd!(self.task.sh, "dpkg -x {archive} {root}");
-                self.task
-                    .quiet(&format!("unpacking {}", name.display()), unpack, LIMIT)?;
-            }
-        }
-        Ok(())
+        let each = r#"for archive in "$1"/*.deb; do dpkg -x "$archive" "$2"; done"#;
+        let unpack = cmd!(self.task.sh, "sh -ec {each} sh {archives} {root}");
+        self.task.run("unpacking it", unpack)
     }
 
     fn get(&self, subcommand: &str) -> Cmd<'_> {
         let config = &self.config;
-        cmd!(self.task.sh, "apt-get --config-file {config} {subcommand}")
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .env("LC_ALL", "C")
+        cmd!(
+            self.task.sh,
+            "apt-get -qq --config-file {config} {subcommand}"
+        )
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .env("LC_ALL", "C")
     }
 }
 

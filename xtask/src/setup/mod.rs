@@ -8,7 +8,6 @@ mod wasm_target;
 use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use xshell::cmd;
@@ -16,9 +15,6 @@ use xshell::cmd;
 pub(crate) use self::redis::RedisServer;
 use crate::task::{Task, say};
 use crate::toolchain::TARGET;
-
-/// Compiling a tool takes minutes.
-const INSTALL_LIMIT: Duration = Duration::from_secs(1800);
 
 /// Makes sure of the component's target and of a Redis server, and answers the latter.
 pub(crate) fn run(task: &Task) -> Result<RedisServer> {
@@ -69,7 +65,7 @@ pub(crate) fn cargo_tool(name: &str, version: &str, task: &Task) -> Result<PathB
     .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
     .env_remove("CARGO_TARGET_DIR");
     let label = format!("installing {name} {version} (some minutes, once)");
-    task.quiet(&label, install, INSTALL_LIMIT)
+    task.run(&label, install)
         .with_context(|| format!("cannot install {name} from the registry"))?;
     Ok(program)
 }

@@ -89,7 +89,7 @@ fn with_rustup(toolchain: &Toolchain, task: &Task) -> Result<()> {
     };
     let add = cmd!(task.sh, "{rustup} target add --toolchain {name} {TARGET}");
     let label = format!("rustup target add {TARGET}");
-    task.quiet(&label, add.env("RUST_BACKTRACE", "0"), limit)?;
+    task.run_within(limit, &label, add)?;
     toolchain.probe(&task.sh, task.scratch())
 }
 

@@ -13,69 +13,54 @@ const CONFIG: &str = "config/config.yaml";
 /// Letters and digits that are not taken for each other; 32 of them, so 5 bits each.
 const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
-/// The logins of the service and, upstream, of the refresher.
+/// With what the service is used, and with what the refresher uses upstream. What is none the programs
+/// find in the environment or the configuration by themselves.
 pub(super) struct Logins {
-    /// With what the service is used.
-    pub(super) service: Login,
-    upstream: Login,
+    service: Option<Login>,
+    upstream: Option<Login>,
 }
 
-/// An id and a password.
-#[derive(Clone)]
-pub(super) enum Login {
-    /// To be given to the programs.
-    Given {
-        /// Whom.
-        id: String,
-        /// A secret: never on a command line.
-        password: String,
-    },
-    /// The programs find it in the environment or the configuration by themselves.
-    Configured,
+struct Login {
+    id: String,
+    /// Never on a command line.
+    password: String,
 }
 
 impl Logins {
     /// For the demo, everything is made anew. A real upstream has a login that somebody configured;
     /// where that is the service's own, the service keeps its own, too.
     pub(super) fn choose(real_upstream: bool, root: &Path) -> Result<Self> {
-        if !real_upstream {
-            return Ok(Self {
-                service: Login::new("demo")?,
-                upstream: Login::new("collector")?,
-            });
-        }
         // A file that cannot be read is the refresher's to complain about.
         let config = fs::read_to_string(root.join(CONFIG)).unwrap_or_default();
         let is_set =
-            |key: &str| env::var(key).is_ok_and(|value| !value.is_empty()) || is_in(&config, key);
-        if is_set("SERVICE_PASSWORD") {
-            return Ok(Self {
-                service: Login::Configured,
-                upstream: Login::Configured,
-            });
+            |key| env::var(key).is_ok_and(|value| !value.is_empty()) || is_in(&config, key);
+        let mut logins = Self {
+            service: None,
+            upstream: None,
+        };
+        if !real_upstream {
+            logins.upstream = Some(Login::new("collector")?);
+        } else if is_set("SERVICE_PASSWORD") {
+            return Ok(logins);
+        } else if !(is_set("UPSTREAM_ID") && is_set("UPSTREAM_PASSWORD")) {
+            bail!(
+                "--upstream needs a login: set UPSTREAM_ID and UPSTREAM_PASSWORD in the environment \
+                 or in {CONFIG}"
+            )
         }
-        if is_set("UPSTREAM_ID") && is_set("UPSTREAM_PASSWORD") {
-            return Ok(Self {
-                service: Login::new("demo")?,
-                upstream: Login::Configured,
-            });
-        }
-        bail!(
-            "--upstream needs a login: set UPSTREAM_ID and UPSTREAM_PASSWORD in the environment or in {CONFIG}"
-        )
+        logins.service = Some(Login::new("demo")?);
+        Ok(logins)
     }
 
     /// Gives the service's login to the refresher and, through it, to the component.
     pub(super) fn give_service<'a>(&self, mut cmd: Cmd<'a>) -> Cmd<'a> {
-        for prefix in ["", "SPIN_VARIABLE_"] {
-            cmd = self.service.give(cmd, &format!("{prefix}SERVICE"));
+        if let Some(login) = &self.service {
+            return login.give("SPIN_VARIABLE_SERVICE", login.give("SERVICE", cmd));
         }
-        if matches!(self.service, Login::Configured) {
-            // The component takes a Spin variable where the refresher takes the environment's.
-            for key in ["SERVICE_ID", "SERVICE_PASSWORD"] {
-                if let Some(value) = env::var_os(key) {
-                    cmd = cmd.env(format!("SPIN_VARIABLE_{key}"), value);
-                }
+        // The component takes a Spin variable where the refresher takes the environment's.
+        for key in ["SERVICE_ID", "SERVICE_PASSWORD"] {
+            if let Some(value) = env::var_os(key) {
+                cmd = cmd.env(format!("SPIN_VARIABLE_{key}"), value);
             }
         }
         cmd
@@ -83,55 +68,50 @@ impl Logins {
 
     /// Gives the login for upstream.
     pub(super) fn give_upstream<'a>(&self, cmd: Cmd<'a>) -> Cmd<'a> {
-        self.upstream.give(cmd, "UPSTREAM")
+        match &self.upstream {
+            Some(login) => login.give("UPSTREAM", cmd),
+            None => cmd,
+        }
+    }
+
+    /// What follows `curl -u`; without a password curl asks for it.
+    pub(super) fn for_curl(&self) -> String {
+        let login = self.service.as_ref();
+        login.map_or("SERVICE_ID".to_owned(), |login| {
+            format!("{}:{}", login.id, login.password)
+        })
     }
 }
 
 impl Login {
     /// One that nobody has used before.
     fn new(kind: &str) -> Result<Self> {
-        Ok(Self::Given {
-            id: format!("{kind}-{}", random_text(4)?),
-            password: random_text(24)?,
-        })
+        let id = format!("{kind}-{}", random_text(4)?);
+        let password = random_text(24)?;
+        Ok(Self { id, password })
     }
 
-    fn give<'a>(&self, cmd: Cmd<'a>, name: &str) -> Cmd<'a> {
-        match self {
-            Self::Given { id, password } => cmd
-                .env(format!("{name}_ID"), id)
-                .env(format!("{name}_PASSWORD"), password),
-            Self::Configured => cmd,
-        }
-    }
-
-    /// What follows `curl -u`.
-    pub(super) fn for_curl(&self) -> String {
-        match self {
-            Self::Given { id, password } => format!("{id}:{password}"),
-            // curl asks for the password.
-            Self::Configured => "SERVICE_ID".to_owned(),
-        }
+    fn give<'a>(&self, prefix: &str, cmd: Cmd<'a>) -> Cmd<'a> {
+        cmd.env(format!("{prefix}_ID"), &self.id)
+            .env(format!("{prefix}_PASSWORD"), &self.password)
     }
 }
 
 /// Whether the file sets the key to something of its own.
 fn is_in(config: &str, key: &str) -> bool {
-    config
+    let values = config
         .lines()
-        .filter_map(|line| line.strip_prefix(key)?.trim_start().strip_prefix(':'))
-        .map(|value| value.trim().trim_matches(['\'', '"']))
-        .any(|value| !value.is_empty() && !value.starts_with("changeit"))
+        .filter_map(|line| line.strip_prefix(key)?.trim_start().strip_prefix(':'));
+    let mut values = values.map(|value| value.trim().trim_matches(['\'', '"']));
+    values.any(|value| !value.is_empty() && !value.starts_with("changeit"))
 }
 
 /// Characters with 5 bits of randomness each.
 fn random_text(length: usize) -> Result<String> {
     let mut bytes = vec![0; length];
     getrandom::fill(&mut bytes)?;
-    Ok(bytes
-        .iter()
-        .map(|byte| char::from(ALPHABET[usize::from(byte & 31)]))
-        .collect())
+    let letters = bytes.iter().map(|byte| ALPHABET[usize::from(byte & 31)]);
+    Ok(letters.map(char::from).collect())
 }
 
 #[cfg(test)]
@@ -140,11 +120,10 @@ mod tests {
 
     #[test]
     fn a_login_is_new_each_time() {
-        let one = Login::new("demo").unwrap().for_curl();
-        assert_ne!(one, Login::new("demo").unwrap().for_curl());
-        assert!(one.starts_with("demo-"), "{one}");
-        let (_, password) = one.split_once(':').unwrap();
-        assert_eq!(password.len(), 24);
+        let (one, other) = (Login::new("demo").unwrap(), Login::new("demo").unwrap());
+        assert!(one.id.starts_with("demo-"), "{}", one.id);
+        assert_eq!(one.password.len(), 24);
+        assert_ne!(one.password, other.password);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use clap::Args;
 use xshell::{Cmd, cmd};
 
 use self::address::RedisUrl;
-use self::logins::{Login, Logins};
+use self::logins::Logins;
 use self::services::Services;
 use crate::setup::RedisServer;
 use crate::task::{POLL, Task, say};
@@ -50,7 +50,7 @@ pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
         redis.check()?;
     }
     let server = setup::run(task)?;
-    build::run(&[], task)?;
+    build::run(&build::SERVICE, task)?;
     let mut services = Services::new(task);
     let redis = match &options.redis {
         Some(redis) => redis.clone(),
@@ -67,12 +67,7 @@ pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
     }
     refresher = logins.give_upstream(logins.give_service(refresher));
     let address = services.start(REFRESHER, refresher.into(), |listening| listening)?;
-    serve(
-        probe::reachable(address),
-        &logins.service,
-        &mut services,
-        task,
-    )?;
+    serve(probe::reachable(address), &logins, &mut services, task)?;
     say("ending");
     services.end();
     say("ended");
@@ -111,14 +106,14 @@ fn refresher<'a>(listen: SocketAddr, redis: &RedisUrl, upstream: &str, task: &'a
         "{program} run --config config/config.yaml --server {server}"
     )
     .env("BASE_ENDPOINT", upstream)
-    .env("REDIS_URL", redis.as_str())
+    .env("REDIS_URL", &redis.url)
     .env("SPIN_VARIABLE_REDIS_URL", redis.place())
-    .env("SPIN_VARIABLE_REDIS_SECRET_URL", redis.as_str())
+    .env("SPIN_VARIABLE_REDIS_SECRET_URL", &redis.url)
 }
 
 /// Says when there is something to serve, and waits until it is told to end: by a signal or by
 /// `/shutdown`, after which the refresher ends in good order.
-fn serve(address: SocketAddr, login: &Login, services: &mut Services, task: &Task) -> Result<()> {
+fn serve(address: SocketAddr, logins: &Logins, services: &mut Services, task: &Task) -> Result<()> {
     say("waiting for the first snapshot");
     let mut is_ready = false;
     while !task.interrupted() {
@@ -129,7 +124,7 @@ fn serve(address: SocketAddr, login: &Login, services: &mut Services, task: &Tas
         }
         if !is_ready && probe::is_ok(address, "/readyz") {
             is_ready = true;
-            let user = login.for_curl();
+            let user = logins.for_curl();
             println!("\nready on http://{address}; Ctrl-C ends it\n");
             println!("  curl -u {user} http://{address}/incidents\n");
         }
