@@ -42,7 +42,7 @@ pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
         path = setup::on_a_path(program, package, path, task)?;
     }
     let python = python(task)?;
-    let targets = ["--bin", "bench", "--bin", "native-server"];
+    let targets = ["--bin=bench", "--bin=native-server"];
     build::run(&[&build::SERVICE[..], &targets].concat(), task)?;
     // Their own tests come first: whether a floor really checks what it is said to check, say.
     let own = task.cargo("test").args(targets);

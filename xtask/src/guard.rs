@@ -52,63 +52,38 @@ impl Drop for Guard {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::thread::sleep;
+    use std::io::read_to_string;
     use std::time::{Duration, Instant};
 
     use super::*;
 
-    /// A program of the group with a child of its own, and that child's id.
-    fn family(guard: &Guard, folder: &Path) -> (Child, u32) {
+    /// A program and its child. The pipe ends when both have ended.
+    fn family(guard: &Guard) -> Child {
         let mut command = Command::new("sh");
         command
-            .args([
-                "-c",
-                r#"sleep 600 & echo $! > "$0/new"; mv "$0/new" "$0/id"; wait"#,
-            ])
-            .arg(folder);
+            .args(["-c", "sleep 60 & wait"])
+            .stdout(Stdio::piped());
         guard.enclose(&mut command);
-        let parent = command.spawn().unwrap();
-        let file = folder.join("id");
-        until(|| file.exists());
-        let id = fs::read_to_string(file).unwrap().trim().parse().unwrap();
-        (parent, id)
-    }
-
-    fn until(condition: impl Fn() -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while !condition() {
-            assert!(Instant::now() < deadline, "not in time");
-            sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// Whether the process is gone, or a zombie that nobody has waited for.
-    fn is_over(id: u32) -> bool {
-        fs::read_to_string(format!("/proc/{id}/stat")).map_or(true, |stat| {
-            stat.rsplit(')').next().unwrap().starts_with(" Z")
-        })
+        command.spawn().unwrap()
     }
 
     #[test]
-    fn nothing_outlasts_a_task_that_is_killed() {
+    fn nothing_outlasts_a_task() {
+        let started = Instant::now();
         let folder = tempfile::tempdir().unwrap();
-        let mut guard = Guard::begin(folder.path()).unwrap();
-        let (mut parent, child) = family(&guard, folder.path());
+        let mut killed = Guard::begin(folder.path()).unwrap();
+        let mut orphan = family(&killed);
         // What the system does when the task is killed.
-        drop(guard.0.stdin.take());
-        until(|| is_over(child));
-        until(|| !folder.path().exists());
-        assert!(!parent.wait().unwrap().success());
-    }
-
-    #[test]
-    fn nothing_outlasts_a_task_that_ends() {
-        let folder = tempfile::tempdir().unwrap();
-        let guard = Guard::begin(folder.path()).unwrap();
-        let (mut parent, child) = family(&guard, folder.path());
-        drop(guard);
-        until(|| is_over(child));
-        assert!(!parent.wait().unwrap().success());
+        drop(killed.0.stdin.take());
+        read_to_string(orphan.stdout.take().unwrap()).unwrap();
+        assert!(!orphan.wait().unwrap().success());
+        killed.0.wait().unwrap();
+        assert!(!folder.path().exists());
+        let ended = Guard::begin(folder.path()).unwrap();
+        let mut child = family(&ended);
+        drop(ended);
+        read_to_string(child.stdout.take().unwrap()).unwrap();
+        assert!(!child.wait().unwrap().success());
+        assert!(started.elapsed() < Duration::from_secs(30));
     }
 }

@@ -18,7 +18,7 @@ pub(crate) struct Options {
 /// Runs the soak and shows its table.
 pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
     let redis = setup::run(task)?;
-    build::run(&[&build::SERVICE[..], &["--bin", "soak"]].concat(), task)?;
+    build::run(&[&build::SERVICE[..], &["--bin=soak"]].concat(), task)?;
     let minutes = options.minutes.to_string();
     let program = task.programs.join("soak");
     let soak = test::with_places(cmd!(task.sh, "{program} {minutes}"), &redis, task)?;

@@ -4,20 +4,21 @@
 use std::env;
 use std::ffi::OsString;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result};
 use xshell::{Cmd, cmd};
 
 use super::debian;
 use crate::task::{Task, on_path, say};
 
-/// The programs that will do; the packages of Debian have the same names.
-const NAMES: [&str; 2] = ["redis-server", "valkey-server"];
+/// The name under which it is looked for, and another program that will do; the packages of Debian have
+/// the same names.
+const NAME: &str = "redis-server";
+const OTHER: &str = "valkey-server";
 
 /// A Redis server that runs on this machine.
 pub(crate) struct RedisServer {
-    /// Its program.
     pub(crate) program: PathBuf,
 }
 
@@ -27,33 +28,28 @@ impl RedisServer {
         if let Some(program) = find(task) {
             return Ok(Self { program });
         }
-        say("there is no redis-server or valkey-server on this machine");
+        say(&format!("there is no {NAME} or {OTHER} on this machine"));
         let _lock = task.lock(&task.setup())?;
-        let mut problems = Vec::new();
-        for name in NAMES {
-            if let Some(program) = find(task) {
-                return Ok(Self { program });
-            }
-            match fetch(name, task) {
-                Ok(program) => return Ok(Self { program }),
-                Err(error) => problems.push(format!("{error:#}")),
-            }
-        }
-        bail!(
-            "no Redis server can be fetched here: install one (`apt install redis-server`, \
-             `dnf install valkey`, `brew install redis`) and run this again. Tried: {}",
-            problems.join("; ")
-        )
+        let folder = task.setup().join("redis");
+        let fetched = debian::unpack_programs(NAME, &folder, task).or_else(|first| {
+            debian::unpack_programs(OTHER, &folder, task).with_context(|| format!("{first:#}"))
+        });
+        fetched.with_context(|| {
+            "no Redis server can be fetched here: install one (`apt install redis-server`, `dnf install \
+             valkey`, `brew install redis`) and run this again. Tried Debian's packages"
+        })?;
+        let program = find(task).context("the Redis server of Debian does not start here")?;
+        Ok(Self { program })
     }
 
     /// A `PATH` on which the server is found as `redis-server`, whatever its name and place.
     pub(crate) fn search_path(&self, task: &Task) -> Result<OsString> {
         let path = env::var_os("PATH").unwrap_or_default();
-        if on_path(NAMES[0]).is_some_and(|found| found == self.program) {
+        if on_path(NAME).is_some_and(|found| found == self.program) {
             return Ok(path);
         }
         let folder = task.sh.create_dir(task.scratch().join("bin"))?;
-        symlink(&self.program, folder.join(NAMES[0]))?;
+        symlink(&self.program, folder.join(NAME))?;
         Ok(env::join_paths(
             [folder].into_iter().chain(env::split_paths(&path)),
         )?)
@@ -71,34 +67,14 @@ impl RedisServer {
     }
 }
 
-/// Where the fetched server is.
-fn fetched(task: &Task) -> PathBuf {
-    task.setup().join("redis")
-}
-
-/// The machine's own server, or the one that was fetched before.
+/// The machine's own server, or the one that was fetched before. One may be there and not start, since a
+/// library is missing.
 fn find(task: &Task) -> Option<PathBuf> {
-    let known = NAMES.iter().filter_map(|name| on_path(name));
-    let fetched = fetched(task).join("bin").join(NAMES[0]);
-    known.chain([fetched]).find(|program| runs(program, task))
-}
-
-/// Whether the program starts at all: a library may be missing.
-fn runs(program: &Path, task: &Task) -> bool {
-    let version = cmd!(task.sh, "{program} --version");
-    version.quiet().ignore_stderr().read().is_ok()
-}
-
-/// Gets the distribution's server of this name.
-fn fetch(name: &str, task: &Task) -> Result<PathBuf> {
-    let folder = fetched(task);
-    debian::unpack_programs(name, &folder, task)?;
-    let program = folder.join("bin").join(NAMES[0]);
-    if name != NAMES[0] {
-        symlink(name, &program)?;
-    }
-    if !runs(&program, task) {
-        bail!("{name} of Debian does not start here");
-    }
-    Ok(program)
+    let fetched = task.setup().join("redis/bin");
+    let own = [NAME, OTHER].into_iter().filter_map(on_path);
+    own.chain([fetched.join(NAME), fetched.join(OTHER)])
+        .find(|program| {
+            let version = cmd!(task.sh, "{program} --version");
+            version.quiet().ignore_stderr().read().is_ok()
+        })
 }

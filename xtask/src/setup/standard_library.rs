@@ -43,7 +43,7 @@ fn fetch(release: &str, task: &Task) -> Result<(PathBuf, PathBuf)> {
         let folder = task.scratch().join(suite);
         let sources = folder.join(format!("usr/src/rustc-{release}/library"));
         let libc = folder.join("usr/lib").join(TARGET);
-        let fetched = Apt::new(Some(suite), &folder.join("apt"), task).and_then(|apt| {
+        let fetched = Apt::new(Some(suite), folder.join("apt"), task).and_then(|apt| {
             apt.unpack(&format!("rust-src={release}*"), &folder)?;
             ensure!(sources.is_dir(), "rust-src is not of {release}");
             apt.unpack("wasi-libc", &folder)?;

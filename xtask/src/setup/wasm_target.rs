@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use xshell::cmd;
 
 use super::standard_library;
@@ -16,9 +16,6 @@ use crate::toolchain::{TARGET, Toolchain};
 /// What it has fetched by then it keeps for the next time.
 const RUSTUP_LIMIT: Duration = Duration::from_secs(60);
 
-/// Where there is no other way, a slow line gets its time.
-const RUSTUP_ALONE_LIMIT: Duration = Duration::from_secs(900);
-
 /// Installs the target unless it works already; answers how that is to be told.
 pub(super) fn ensure(task: &Task) -> Result<&'static str> {
     let toolchain = Toolchain::find(&task.sh)?;
@@ -27,23 +24,33 @@ pub(super) fn ensure(task: &Task) -> Result<&'static str> {
         return Ok("there");
     }
     let rustlib = toolchain.rustlib();
-    say(&format!(
-        "the target {TARGET} is missing in {}",
-        rustlib.display()
-    ));
+    let place = rustlib.display();
+    say(&format!("the target {TARGET} is missing in {place}"));
     // One set-up at a time for a toolchain, also over checkouts.
     let _lock = task.lock(&rustlib)?;
     if is_there() {
         return Ok("there");
     }
-    clear_left_overs(&rustlib)?;
-    let Err(rustup) = with_rustup(&toolchain, task) else {
+    // What a killed set-up left goes, and it shows whether the folder can be written.
+    let partial = rustlib.join(format!("{TARGET}.partial"));
+    let cleared = task.sh.remove_path(&partial);
+    cleared.and_then(|()| task.sh.create_dir(&partial)).with_context(|| {
+        format!(
+            "the target {TARGET} is missing, and {place} cannot be written to: run `cargo xtask setup` \
+             once as the toolchain's owner, or use one of your own from https://rustup.rs"
+        )
+    })?;
+    let installed = install(&toolchain, &partial, task);
+    task.sh.remove_path(&partial)?;
+    installed
+}
+
+fn install(toolchain: &Toolchain, partial: &Path, task: &Task) -> Result<&'static str> {
+    let Err(rustup) = with_rustup(toolchain, task) else {
         return Ok("installed with rustup");
     };
-    say(&format!(
-        "rustup cannot give it ({rustup:#}); building it from Debian's packages"
-    ));
-    from_debian(&toolchain, task).with_context(|| {
+    say(&format!("{rustup:#}; building it from Debian's packages"));
+    from_debian(toolchain, partial, task).with_context(|| {
         format!(
             "the target {TARGET} cannot be installed: run `rustup target add {TARGET}` where its \
              servers can be reached. Tried: {rustup:#}; from Debian's packages"
@@ -52,63 +59,26 @@ pub(super) fn ensure(task: &Task) -> Result<&'static str> {
     Ok("built from Debian's packages")
 }
 
-/// Removes what a killed set-up left, and finds out on the way whether the folder can be written.
-fn clear_left_overs(rustlib: &Path) -> Result<()> {
-    let prefix = partial_prefix();
-    let trial = tempfile::Builder::new().prefix(&prefix).tempdir_in(rustlib);
-    if let Err(error) = trial {
-        bail!(
-            "the target {TARGET} is missing, and {} cannot be written to ({}): run `cargo xtask \
-             setup` once as the toolchain's owner, or use one of your own from https://rustup.rs",
-            rustlib.display(),
-            error.kind()
-        );
-    }
-    for entry in fs::read_dir(rustlib)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(&prefix) {
-            fs::remove_dir_all(entry.path())
-                .with_context(|| format!("cannot remove {}", entry.path().display()))?;
-        }
-    }
-    Ok(())
-}
-
-fn partial_prefix() -> String {
-    format!("{TARGET}.partial-")
-}
-
 fn with_rustup(toolchain: &Toolchain, task: &Task) -> Result<()> {
-    let rustup = on_path("rustup").context("it is not installed")?;
+    let rustup = on_path("rustup").context("there is no rustup")?;
     let name = toolchain
         .rustup_name()
         .context("the toolchain is not rustup's")?;
-    let limit = match on_path("apt-get") {
-        Some(_) => RUSTUP_LIMIT,
-        None => RUSTUP_ALONE_LIMIT,
-    };
+    let limit = on_path("apt-get").map_or(Duration::MAX, |_| RUSTUP_LIMIT);
     let add = cmd!(task.sh, "{rustup} target add --toolchain {name} {TARGET}");
-    let label = format!("rustup target add {TARGET}");
-    task.run_within(limit, &label, add)?;
+    task.run_within(limit, &format!("rustup target add {TARGET}"), add)?;
     toolchain.probe(&task.sh, task.scratch())
 }
 
 /// Builds it, copies it beside its place, and puts it there at once.
-fn from_debian(toolchain: &Toolchain, task: &Task) -> Result<()> {
+fn from_debian(toolchain: &Toolchain, partial: &Path, task: &Task) -> Result<()> {
     let built = task.scratch().join("built");
     standard_library::build(toolchain, &built.join("lib"), task)?;
-    let rustlib = toolchain.rustlib();
-    let partial = tempfile::Builder::new()
-        .prefix(&partial_prefix())
-        .tempdir_in(&rustlib)?;
-    let copy = partial.path().join("copy");
-    cmd!(task.sh, "cp -R {built} {copy}").quiet().run()?;
-    let place = rustlib.join(TARGET);
-    if place.exists() {
-        // It does not work: the probe said so.
-        fs::rename(&place, partial.path().join("replaced"))?;
-    }
-    fs::rename(&copy, &place)?;
+    cmd!(task.sh, "cp -R {built} {partial}/").quiet().run()?;
+    // What is there does not work: the probe said so.
+    let place = toolchain.rustlib().join(TARGET);
+    task.sh.remove_path(&place)?;
+    fs::rename(partial.join("built"), &place)?;
     toolchain.probe(&task.sh, task.scratch()).inspect_err(|_| {
         // The probe's error is the one to tell.
         let _ = fs::remove_dir_all(&place);
