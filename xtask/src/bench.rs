@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use xshell::cmd;
 
 use crate::task::{Task, on_path};
@@ -17,22 +17,17 @@ const TOOLS: [(&str, &str); 4] = [
     ("redis-tools", "redis-benchmark"),
 ];
 
-/// What to measure.
+const PARTS: [&str; 2] = ["refresh", "requests"];
+
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Only this part; both without
-    part: Option<Part>,
+    /// Only this part: `refresh`, from upstream's bytes to the published snapshot, or `requests`, from
+    /// `GET /incidents` to the bytes on the socket; both without
+    #[arg(value_parser = PARTS)]
+    part: Option<String>,
     /// Passed on to it: `--rounds 1`, `--rows 2100,100000`, `--seconds 1`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Part {
-    /// From upstream's bytes to the published snapshot
-    Refresh,
-    /// From `GET /incidents` to the bytes on the socket
-    Requests,
 }
 
 /// Measures, and writes tables into the folder `bench` of the target folder.
@@ -47,16 +42,11 @@ pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
     // Their own tests come first: whether a floor really checks what it is said to check, say.
     let own = task.cargo("test").args(targets);
     task.run("testing the benchmarks", own)?;
-    let both = [Part::Refresh, Part::Requests];
-    for part in both
+    let chosen = options.part.as_deref();
+    for part in PARTS
         .into_iter()
-        .filter(|_| options.part.is_none())
-        .chain(options.part)
+        .filter(|part| chosen.is_none_or(|chosen| chosen == *part))
     {
-        let part = match part {
-            Part::Refresh => "refresh",
-            Part::Requests => "requests",
-        };
         let (programs, manifest) = (&task.programs, task.spin_manifest());
         let contenders = task.root.join("benches/contenders");
         let out = task.target.join("bench");
@@ -79,12 +69,12 @@ fn python(task: &Task) -> Result<PathBuf> {
     let python = folder.join("bin/python");
     let installed = folder.join("requirements.txt");
     let wanted = task.sh.read_file(&requirements)?;
-    if python.exists()
-        && task
-            .sh
-            .read_file(&installed)
-            .is_ok_and(|found| found == wanted)
-    {
+    let found = task
+        .sh
+        .read_file(&installed)
+        .ok()
+        .filter(|_| python.exists());
+    if found.as_ref() == Some(&wanted) {
         return Ok(python);
     }
     let system = on_path("python3").context("the benchmarks need python3: install it")?;

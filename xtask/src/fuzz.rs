@@ -60,9 +60,8 @@ fn targets(manifest: &str) -> Result<Vec<String>> {
 fn build(toolchain: &Toolchain, task: &Task) -> Result<()> {
     let program = setup::cargo_tool("cargo-fuzz", "0.13.2", task)?;
     let host = &toolchain.host;
-    let libraries = task
-        .sh
-        .read_dir(toolchain.rustlib().join(host).join("lib"))?;
+    let folder = toolchain.rustlib().join(host).join("lib");
+    let libraries = task.sh.read_dir(folder)?;
     let mut libraries = libraries.iter().map(|file| file.to_string_lossy());
     let sanitizer = match libraries.any(|file| file.ends_with("_rt.asan.a")) {
         true => "address",
@@ -79,10 +78,8 @@ fn build(toolchain: &Toolchain, task: &Task) -> Result<()> {
         // The compiler's flags that tell libFuzzer where it has been are unstable.
         build = build.env("RUSTC_BOOTSTRAP", "1");
     }
-    task.run(
-        &format!("building the fuzzers, sanitizer: {sanitizer}"),
-        build,
-    )
+    let what = format!("building the fuzzers, sanitizer: {sanitizer}");
+    task.run(&what, build)
 }
 
 /// Fuzzes `target`. An input on which a check fails is written into the folder of artifacts.

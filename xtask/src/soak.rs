@@ -7,7 +7,6 @@ use xshell::cmd;
 use crate::task::Task;
 use crate::{build, setup, test};
 
-/// How long.
 #[derive(Args)]
 pub(crate) struct Options {
     /// Minutes; the first three are for warming up

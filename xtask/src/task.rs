@@ -151,16 +151,17 @@ impl Task {
     pub(crate) fn lock(&self, folder: &Path) -> Result<File> {
         let problem = || format!("cannot lock {}", folder.display());
         let file = File::open(folder).with_context(problem)?;
-        let mut told = false;
+        if file.try_lock().is_ok() {
+            return Ok(file);
+        }
+        say(&format!(
+            "waiting for another set-up in {}",
+            folder.display()
+        ));
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(file),
-                Err(TryLockError::Error(error)) => return Err(error).with_context(problem),
-                Err(TryLockError::WouldBlock) if told => self.pause(),
-                Err(TryLockError::WouldBlock) => {
-                    say(&format!("another set-up has {}; waiting", folder.display()));
-                    told = true;
-                }
+                Err(TryLockError::WouldBlock) => self.pause(),
+                locked => return locked.map(|()| file).with_context(problem),
             }
         }
     }

@@ -12,7 +12,6 @@ use crate::{build, setup};
 /// processors may run at once.
 const THREADS: (&str, &str) = ("RUST_TEST_THREADS", "6");
 
-/// What to test.
 #[derive(Args)]
 pub(crate) struct Options {
     /// Passed on to `cargo test`: `--package refresher`, a test's name; all tests without

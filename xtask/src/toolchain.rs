@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
 
 /// What the component is built for.
@@ -64,17 +64,11 @@ impl Toolchain {
         let built = scratch.join("probe.wasm");
         sh.write_file(&source, PROBE)?;
         let rustc = &self.rustc;
-        let output = cmd!(
+        let kind = ["--edition=2024", "--crate-type=cdylib"];
+        let compile = cmd!(
             sh,
-            "{rustc} --edition 2024 --crate-type cdylib --target {TARGET} -o {built} {source}"
+            "{rustc} {kind...} --target {TARGET} -o {built} {source}"
         );
-        let output = output.quiet().ignore_status().output()?;
-        let problem = String::from_utf8_lossy(&output.stderr);
-        let problem = problem.lines().next().unwrap_or_default();
-        ensure!(
-            output.status.success(),
-            "rustc cannot build for {TARGET}: {problem}"
-        );
-        Ok(())
+        Ok(compile.quiet().ignore_stderr().run()?)
     }
 }

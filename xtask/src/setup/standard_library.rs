@@ -22,14 +22,11 @@ pub(super) fn build(toolchain: &Toolchain, lib: &Path, task: &Task) -> Result<()
     let (sources, libc) = fetch(&toolchain.release, task)?;
     let built = compile(toolchain, &sources, &libc, task)?;
     let self_contained = task.sh.create_dir(lib.join("self-contained"))?;
-    for file in task.sh.read_dir(built)? {
-        if file
-            .extension()
-            .is_some_and(|extension| extension == "rlib")
-        {
-            task.sh.copy_file(file, lib)?;
-        }
-    }
+    cmd!(task.sh, "sh -c")
+        .arg(r#"cp "$0"/*.rlib "$1""#)
+        .args([built.as_path(), lib])
+        .quiet()
+        .run()?;
     for file in SELF_CONTAINED {
         task.sh.copy_file(libc.join(file), &self_contained)?;
     }

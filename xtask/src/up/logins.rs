@@ -32,38 +32,35 @@ impl Logins {
     pub(super) fn choose(real_upstream: bool, root: &Path) -> Result<Self> {
         // A file that cannot be read is the refresher's to complain about.
         let config = fs::read_to_string(root.join(CONFIG)).unwrap_or_default();
-        let is_set =
-            |key| env::var(key).is_ok_and(|value| !value.is_empty()) || is_in(&config, key);
-        let mut logins = Self {
-            service: None,
-            upstream: None,
-        };
+        let is_given = |key| env::var(key).is_ok_and(|value| !value.is_empty());
+        let is_set = |key| is_given(key) || is_in(&config, key);
+        let (mut service, mut upstream) = (None, None);
         if !real_upstream {
-            logins.upstream = Some(Login::new("collector")?);
+            upstream = Some(Login::new("collector")?);
         } else if is_set("SERVICE_PASSWORD") {
-            return Ok(logins);
+            return Ok(Self { service, upstream });
         } else if !(is_set("UPSTREAM_ID") && is_set("UPSTREAM_PASSWORD")) {
             bail!(
                 "--upstream needs a login: set UPSTREAM_ID and UPSTREAM_PASSWORD in the environment \
                  or in {CONFIG}"
             )
         }
-        logins.service = Some(Login::new("demo")?);
-        Ok(logins)
+        service = Some(Login::new("demo")?);
+        Ok(Self { service, upstream })
     }
 
     /// Gives the service's login to the refresher and, through it, to the component.
-    pub(super) fn give_service<'a>(&self, mut cmd: Cmd<'a>) -> Cmd<'a> {
-        if let Some(login) = &self.service {
-            return login.give("SPIN_VARIABLE_SERVICE", login.give("SERVICE", cmd));
-        }
+    pub(super) fn give_service<'a>(&self, cmd: Cmd<'a>) -> Cmd<'a> {
         // The component takes a Spin variable where the refresher takes the environment's.
-        for key in ["SERVICE_ID", "SERVICE_PASSWORD"] {
-            if let Some(value) = env::var_os(key) {
-                cmd = cmd.env(format!("SPIN_VARIABLE_{key}"), value);
-            }
+        let set = |key| env::var_os(key).map(|value| (format!("SPIN_VARIABLE_{key}"), value));
+        match &self.service {
+            Some(login) => login.give("SPIN_VARIABLE_SERVICE", login.give("SERVICE", cmd)),
+            None => cmd.envs(
+                ["SERVICE_ID", "SERVICE_PASSWORD"]
+                    .into_iter()
+                    .filter_map(set),
+            ),
         }
-        cmd
     }
 
     /// Gives the login for upstream.
@@ -76,10 +73,10 @@ impl Logins {
 
     /// What follows `curl -u`; without a password curl asks for it.
     pub(super) fn for_curl(&self) -> String {
-        let login = self.service.as_ref();
-        login.map_or("SERVICE_ID".to_owned(), |login| {
-            format!("{}:{}", login.id, login.password)
-        })
+        match &self.service {
+            Some(Login { id, password }) => format!("{id}:{password}"),
+            None => "SERVICE_ID".to_owned(),
+        }
     }
 }
 
@@ -92,8 +89,8 @@ impl Login {
     }
 
     fn give<'a>(&self, prefix: &str, cmd: Cmd<'a>) -> Cmd<'a> {
-        cmd.env(format!("{prefix}_ID"), &self.id)
-            .env(format!("{prefix}_PASSWORD"), &self.password)
+        let cmd = cmd.env(format!("{prefix}_ID"), &self.id);
+        cmd.env(format!("{prefix}_PASSWORD"), &self.password)
     }
 }
 

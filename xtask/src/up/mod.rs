@@ -5,12 +5,11 @@ mod logins;
 mod probe;
 mod services;
 
-use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::thread::sleep;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use xshell::{Cmd, cmd};
 
@@ -21,12 +20,8 @@ use crate::setup::RedisServer;
 use crate::task::{POLL, Task, say};
 use crate::{build, setup};
 
-/// New rows of each type in a minute: every refresh shows some.
-const DEMO_GROWTH: &str = "6";
-
 const REFRESHER: &str = "refresher";
 
-/// What to start, and where.
 #[derive(Args)]
 pub(crate) struct Options {
     /// Use this upstream API instead of the demo; its login comes from UPSTREAM_ID and
@@ -44,85 +39,87 @@ pub(crate) struct Options {
 /// Runs everything until Ctrl-C, SIGTERM or `GET /shutdown`.
 pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
     // What cannot work is said before minutes of building.
-    check_free(options.listen)?;
+    let listen = free(options.listen).context("give another address with --listen")?;
     let logins = Logins::choose(options.upstream.is_some(), &task.root)?;
     if let Some(redis) = &options.redis {
         redis.check()?;
     }
     let server = setup::run(task)?;
     build::run(&build::SERVICE, task)?;
-    let mut services = Services::new(task);
+    let mut services = Services {
+        task,
+        running: Vec::new(),
+    };
     let redis = match &options.redis {
         Some(redis) => redis.clone(),
-        None => start_redis(&server, &mut services, task)?,
+        None => start_redis(&server, &mut services)?,
     };
     let upstream = match &options.upstream {
         Some(upstream) => upstream.clone(),
-        None => start_upstream(&logins, &mut services, task)?,
+        None => start_upstream(&logins, &mut services)?,
     };
-    let mut refresher = refresher(options.listen, &redis, &upstream, task);
+    let mut refresher = refresher(listen, &redis, &upstream, task);
     if options.upstream.is_none() {
         // What is made up is of no use later.
         refresher = refresher.env("HISTORY_STORE", task.scratch().join("history"));
     }
-    refresher = logins.give_upstream(logins.give_service(refresher));
-    let address = services.start(REFRESHER, refresher.into(), |listening| listening)?;
-    serve(probe::reachable(address), &logins, &mut services, task)?;
+    services.start(
+        REFRESHER,
+        logins.give_upstream(logins.give_service(refresher)),
+    )?;
+    serve(probe::reachable(listen), &logins, &mut services)?;
     say("ending");
     services.end();
     say("ended");
     Ok(())
 }
 
-fn start_redis(server: &RedisServer, services: &mut Services, task: &Task) -> Result<RedisUrl> {
-    let address = probe::free_address()?;
-    let command = server.command(address.port(), task);
-    let is_ready = |_| probe::is_redis(address).then_some(());
-    services.start("redis", command.into(), is_ready)?;
+fn start_redis(server: &RedisServer, services: &mut Services) -> Result<RedisUrl> {
+    let address = free((Ipv4Addr::LOCALHOST, 0).into())?;
+    services.start("redis", server.command(address.port(), services.task))?;
+    services.until(|| probe::is_redis(address))?;
     RedisUrl::parse(&format!("redis://{address}")).map_err(anyhow::Error::msg)
 }
 
-fn start_upstream(logins: &Logins, services: &mut Services, task: &Task) -> Result<String> {
-    let program = task.programs.join("demo-upstream");
-    let command = cmd!(
-        task.sh,
-        "{program} --listen 127.0.0.1:0 --growth {DEMO_GROWTH}"
+/// It has new rows of each type every minute, so that every refresh shows some.
+fn start_upstream(logins: &Logins, services: &mut Services) -> Result<String> {
+    let address = free((Ipv4Addr::LOCALHOST, 0).into())?;
+    let (program, listen) = (
+        services.task.programs.join("demo-upstream"),
+        address.to_string(),
     );
-    let command = logins.give_upstream(command).into();
-    let address = services.start("upstream", command, |listening| listening)?;
+    let command = cmd!(services.task.sh, "{program} --listen {listen} --growth 6");
+    services.start("upstream", logins.give_upstream(command))?;
+    services.until(|| probe::is_http(address, "/", ""))?;
     Ok(format!("http://{address}"))
 }
 
 /// The refresher, which starts the component beside it.
 fn refresher<'a>(listen: SocketAddr, redis: &RedisUrl, upstream: &str, task: &'a Task) -> Cmd<'a> {
-    let program = task.programs.join("refresher");
+    let program = task.programs.join(REFRESHER);
     let host = quoted(&task.programs.join("host"));
-    let server = format!(
-        "{host} --from {} --listen {listen}",
-        quoted(&task.spin_manifest())
-    );
-    cmd!(
-        task.sh,
-        "{program} run --config config/config.yaml --server {server}"
-    )
-    .env("BASE_ENDPOINT", upstream)
-    .env("REDIS_URL", &redis.url)
-    .env("SPIN_VARIABLE_REDIS_URL", redis.place())
-    .env("SPIN_VARIABLE_REDIS_SECRET_URL", &redis.url)
+    let manifest = quoted(&task.spin_manifest());
+    let server = format!("{host} --from {manifest} --listen {listen}");
+    let config = "config/config.yaml";
+    cmd!(task.sh, "{program} run --config {config} --server {server}")
+        .env("BASE_ENDPOINT", upstream)
+        .env("REDIS_URL", &redis.url)
+        .env("SPIN_VARIABLE_REDIS_URL", redis.place())
+        .env("SPIN_VARIABLE_REDIS_SECRET_URL", &redis.url)
 }
 
 /// Says when there is something to serve, and waits until it is told to end: by a signal or by
 /// `/shutdown`, after which the refresher ends in good order.
-fn serve(address: SocketAddr, logins: &Logins, services: &mut Services, task: &Task) -> Result<()> {
+fn serve(address: SocketAddr, logins: &Logins, services: &mut Services) -> Result<()> {
     say("waiting for the first snapshot");
     let mut is_ready = false;
-    while !task.interrupted() {
+    while !services.task.interrupted() {
         match services.ended()? {
             Some((REFRESHER, status)) if status.success() => break,
             Some((name, status)) => bail!("{name} ended with {status}: see above"),
             None => {}
         }
-        if !is_ready && probe::is_ok(address, "/readyz") {
+        if !is_ready && probe::is_http(address, "/readyz", "200") {
             is_ready = true;
             let user = logins.for_curl();
             println!("\nready on http://{address}; Ctrl-C ends it\n");
@@ -133,16 +130,10 @@ fn serve(address: SocketAddr, logins: &Logins, services: &mut Services, task: &T
     Ok(())
 }
 
-fn check_free(listen: SocketAddr) -> Result<()> {
-    match TcpListener::bind(listen) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::AddrInUse => bail!(
-            "{listen} is in use by another program: end that one, or give another address with --listen"
-        ),
-        Err(error) => {
-            bail!("cannot listen on {listen}: {error}; give another address with --listen")
-        }
-    }
+/// The address with its port; one that nothing listens on, where that is 0.
+fn free(address: SocketAddr) -> Result<SocketAddr> {
+    let bound = TcpListener::bind(address).and_then(|listener| listener.local_addr());
+    bound.with_context(|| format!("cannot listen on {address}"))
 }
 
 /// A path as one word of a command.

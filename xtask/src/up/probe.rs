@@ -1,10 +1,8 @@
 //! Whether a program answers.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
-
-use anyhow::{Context, Result};
 
 /// A local program answers at once, or it is not ready.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -14,11 +12,11 @@ pub(super) fn is_redis(address: SocketAddr) -> bool {
     answers(address, "PING\r\n", "+PONG").unwrap_or(false)
 }
 
-/// Whether `GET path` is answered with 200 there.
-pub(super) fn is_ok(address: SocketAddr, path: &str) -> bool {
+/// Whether `GET path` is answered there with this status; any, if it is left empty.
+pub(super) fn is_http(address: SocketAddr, path: &str, status: &str) -> bool {
     // In one piece: a server that answers after the first line and closes would cut off the rest.
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    answers(address, &request, "HTTP/1.1 200 ").unwrap_or(false)
+    answers(address, &request, &format!("HTTP/1.1 {status}")).unwrap_or(false)
 }
 
 fn answers(address: SocketAddr, request: &str, expected: &str) -> io::Result<bool> {
@@ -29,13 +27,6 @@ fn answers(address: SocketAddr, request: &str, expected: &str) -> io::Result<boo
     let mut answer = vec![0; expected.len()];
     stream.read_exact(&mut answer)?;
     Ok(answer == expected.as_bytes())
-}
-
-/// An address of the loopback interface that nothing listens on.
-pub(super) fn free_address() -> Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let address = listener.and_then(|listener| listener.local_addr());
-    address.context("no free port on 127.0.0.1")
 }
 
 /// Where to reach from here what listens on `address`: `0.0.0.0` is no place to go to.
@@ -50,29 +41,29 @@ pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
     use std::thread;
 
     use super::*;
 
-    fn answering(answer: &'static str) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 512];
-            assert!(stream.read(&mut request).unwrap() > 0);
-            stream.write_all(answer.as_bytes()).unwrap();
-        });
-        address
-    }
-
     #[test]
     fn only_a_200_is_ready() {
-        let is_ready = |answer| is_ok(answering(answer), "/readyz");
-        assert!(is_ready("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"));
-        assert!(!is_ready("HTTP/1.1 503 Service Unavailable\r\n\r\n"));
-        assert!(!is_ready("SSH-2.0-OpenSSH_9.2\r\n"));
-        assert!(!is_ok(free_address().unwrap(), "/readyz"));
+        for (answer, is_ready) in [
+            ("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", true),
+            ("HTTP/1.1 503 Service Unavailable\r\n\r\n", false),
+            ("SSH-2.0-OpenSSH_9.2\r\n", false),
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let server = thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                assert!(stream.read(&mut [0; 512]).unwrap() > 0);
+                stream.write_all(answer.as_bytes()).unwrap();
+            });
+            assert_eq!(is_http(address, "/readyz", "200"), is_ready, "{answer}");
+            server.join().unwrap();
+            assert!(!is_http(address, "/readyz", "200"));
+        }
     }
 
     #[test]
