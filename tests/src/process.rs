@@ -2,8 +2,10 @@
 
 use std::env;
 use std::fs::{self, File};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio, exit};
+use std::sync::Once;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,29 +23,33 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How often a condition is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// The path of a program that `cargo xtask test` has built.
-///
-/// # Panics
-/// When the tests were not started by `cargo xtask test`.
+/// The path of a program that `cargo xtask test` has built. Ends the whole run of tests, in one line, when
+/// they were not started by that.
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
     place("EMPLOYEE_INCIDENTS_BIN_DIR").join(name)
 }
 
-/// The path of the application's `spin.toml`.
-///
-/// # Panics
-/// When the tests were not started by `cargo xtask test`.
+/// The path of the application's `spin.toml`; ends the whole run of tests as [`program`] does.
 #[must_use]
 pub fn manifest() -> PathBuf {
     place("EMPLOYEE_INCIDENTS_SPIN_MANIFEST")
 }
 
 fn place(variable: &str) -> PathBuf {
-    env::var_os(variable).map_or_else(
-        || panic!("{variable} is not set: run the tests with `cargo xtask test`"),
-        PathBuf::from,
-    )
+    // Many tests ask at once; one answers for all.
+    static TOLD: Once = Once::new();
+    if let Some(place) = env::var_os(variable) {
+        return place.into();
+    }
+    TOLD.call_once(|| {
+        // Not by `eprintln`, which the tests' harness would keep.
+        let line =
+            b"error: these tests need programs, a component and a Redis: run `cargo xtask test`\n";
+        let _ = io::stderr().write_all(line);
+        exit(1);
+    });
+    unreachable!("the process has ended")
 }
 
 /// `command` as a program that can be limited by [`Process::limit_files`]: what it writes beyond is an
@@ -104,6 +110,8 @@ impl Process {
     /// When it cannot be started.
     #[must_use]
     pub fn start(mut command: Command) -> Self {
+        // Before anything is started that would outlast the end of the tests.
+        let _ = manifest();
         let program = Path::new(command.as_std().get_program()).to_owned();
         let name = program
             .file_name()

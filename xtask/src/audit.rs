@@ -74,9 +74,9 @@ fn with_own_copy(config: &Path, task: &Task) -> Result<PathBuf> {
         .get_mut("advisories")
         .and_then(toml::Value::as_table_mut);
     let advisories = advisories.context("deny.toml has no [advisories]")?;
-    let place = task.scratch().join("advisories").display().to_string();
+    let place = task.scratch.join("advisories").display().to_string();
     advisories.insert("db-path".to_owned(), place.into());
-    let path = task.scratch().join("deny.toml");
+    let path = task.scratch.join("deny.toml");
     task.sh.write_file(&path, config.to_string())?;
     Ok(path)
 }

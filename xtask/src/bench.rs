@@ -47,7 +47,7 @@ pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
         .into_iter()
         .filter(|part| chosen.is_none_or(|chosen| chosen == *part))
     {
-        let (programs, manifest) = (&task.programs, task.spin_manifest());
+        let (programs, manifest) = (&task.programs, task.root.join("spin.toml"));
         let contenders = task.root.join("benches/contenders");
         let out = task.target.join("bench");
         let bench = task.programs.join("bench");
@@ -65,7 +65,7 @@ pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
 /// A Python of our own with the packages that are compared with.
 fn python(task: &Task) -> Result<PathBuf> {
     let requirements = task.root.join("benches/requirements.txt");
-    let folder = task.setup().join("python");
+    let folder = task.setup.join("python");
     let python = folder.join("bin/python");
     let installed = folder.join("requirements.txt");
     let wanted = task.sh.read_file(&requirements)?;

@@ -15,7 +15,7 @@ pub(crate) const SERVICE: [&str; 3] = ["--bin=refresher", "--bin=host", "--bin=d
 /// Builds the component, and what `targets` says as cargo understands it. No package is to be named: what
 /// cargo selects decides the features of shared crates, and other features have them compiled anew.
 pub(crate) fn run(targets: &[&str], task: &Task) -> Result<()> {
-    let (command, source) = component(&task.sh.read_file(task.spin_manifest())?)?;
+    let (command, source) = component(&task.sh.read_file(task.root.join("spin.toml"))?)?;
     let programs = task.cargo("build").args(targets);
     task.run(
         "building the programs (some minutes the first time)",

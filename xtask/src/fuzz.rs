@@ -1,8 +1,9 @@
 //! `cargo xtask fuzz`: fuzzes everything that reads what comes from outside.
 
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
 use xshell::cmd;
 
@@ -25,61 +26,58 @@ pub(crate) struct Options {
 /// Fuzzes one target after the other. What was found interesting is kept in the target folder, and is
 /// where the next run begins.
 pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
-    let known = targets(&task.sh.read_file("fuzz/Cargo.toml")?)?;
-    let chosen = match &options.target {
-        None => known,
-        Some(target) if known.contains(target) => vec![target.clone()],
-        Some(target) => bail!("there is no target `{target}`: {}", known.join(", ")),
+    let cargo_fuzz = setup::cargo_tool("cargo-fuzz", "0.13.2", task)?;
+    let known = cmd!(task.sh, "{cargo_fuzz} fuzz list --fuzz-dir fuzz")
+        .quiet()
+        .read()?;
+    let chosen = |target: &&str| {
+        options
+            .target
+            .as_deref()
+            .is_none_or(|wanted| wanted == *target)
     };
+    let targets: Vec<&str> = known.lines().filter(chosen).collect();
+    ensure!(
+        !targets.is_empty(),
+        "there is no such target, but {}",
+        known.replace('\n', ", ")
+    );
     let toolchain = Toolchain::find(&task.sh)?;
-    build(&toolchain, task)?;
-    let mut failed = Vec::new();
-    for target in chosen {
-        if let Err(error) = fuzz(&target, options.seconds, &toolchain, task) {
-            say(&format!("{error:#}"));
-            failed.push(target);
-        }
-    }
-    ensure!(failed.is_empty(), "fails: {}; see above", failed.join(", "));
+    build(&cargo_fuzz, &toolchain, task)?;
+    let fuzz = |target: &&str| fuzz(target, options.seconds, &toolchain, task);
+    let problems: Vec<anyhow::Error> = targets.iter().map(fuzz).filter_map(Result::err).collect();
+    problems
+        .iter()
+        .for_each(|problem| say(&format!("{problem:#}")));
+    ensure!(problems.is_empty(), "checks fail: see above for the inputs");
     say("nothing found");
     Ok(())
 }
 
-/// The names of the programs in a manifest.
-fn targets(manifest: &str) -> Result<Vec<String>> {
-    let manifest: toml::Table = manifest.parse()?;
-    let programs = manifest.get("bin").and_then(toml::Value::as_array);
-    let names = programs.into_iter().flatten().map(|program| {
-        let name = program.get("name").and_then(toml::Value::as_str);
-        name.map(str::to_owned).context("a [[bin]] has no name")
-    });
-    names.collect()
-}
-
 /// Builds all targets, with AddressSanitizer where its run-time library came with the toolchain.
-fn build(toolchain: &Toolchain, task: &Task) -> Result<()> {
-    let program = setup::cargo_tool("cargo-fuzz", "0.13.2", task)?;
+fn build(cargo_fuzz: &Path, toolchain: &Toolchain, task: &Task) -> Result<()> {
     let host = &toolchain.host;
-    let folder = toolchain.rustlib().join(host).join("lib");
-    let libraries = task.sh.read_dir(folder)?;
+    let libraries = task
+        .sh
+        .read_dir(toolchain.rustlib().join(host).join("lib"))?;
     let mut libraries = libraries.iter().map(|file| file.to_string_lossy());
-    let sanitizer = match libraries.any(|file| file.ends_with("_rt.asan.a")) {
-        true => "address",
-        false => "none",
-    };
+    let has_sanitizer = libraries.any(|file| file.ends_with("_rt.asan.a"));
+    let sanitizer = if has_sanitizer { "address" } else { "none" };
     let work = task.target.join("fuzz");
     let _inside = task.sh.push_dir("fuzz");
     let mut build = cmd!(
         task.sh,
-        "{program} fuzz build --features libfuzzer --fuzz-dir . --sanitizer {sanitizer}
+        "{cargo_fuzz} fuzz build --features libfuzzer --fuzz-dir . --sanitizer {sanitizer}
          --target {host} --target-dir {work}"
     );
     if !toolchain.release.contains("nightly") {
         // The compiler's flags that tell libFuzzer where it has been are unstable.
         build = build.env("RUSTC_BOOTSTRAP", "1");
     }
-    let what = format!("building the fuzzers, sanitizer: {sanitizer}");
-    task.run(&what, build)
+    task.run(
+        &format!("building the fuzzers, sanitizer: {sanitizer}"),
+        build,
+    )
 }
 
 /// Fuzzes `target`. An input on which a check fails is written into the folder of artifacts.
@@ -98,22 +96,4 @@ fn fuzz(target: &str, seconds: u32, toolchain: &Toolchain, task: &Task) -> Resul
     );
     let limit = Duration::from_secs(seconds.into()) + GRACE;
     task.run_within(limit, &format!("fuzzing {target}"), fuzz)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-
-    #[test]
-    fn every_target_has_seeds() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz");
-        let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap();
-        let targets = targets(&manifest).unwrap();
-        assert!(targets.len() > 5);
-        for target in targets {
-            assert!(folder.join("seeds").join(&target).is_dir(), "{target}");
-        }
-    }
 }

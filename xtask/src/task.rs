@@ -35,9 +35,13 @@ pub(crate) struct Task {
     /// Where cargo puts the programs that it builds.
     pub(crate) programs: PathBuf,
     pub(crate) target: PathBuf,
+    /// For what setup fetches and keeps; `cargo clean` removes it.
+    pub(crate) setup: PathBuf,
+    /// For files of this run, private to this user, removed at the end whatever happens.
+    pub(crate) scratch: PathBuf,
     // Dropped, and with it everything ended, before the folder is removed.
     guard: Guard,
-    scratch: TempDir,
+    _scratch: TempDir,
     interrupted: Arc<AtomicBool>,
 }
 
@@ -66,24 +70,11 @@ impl Task {
             root,
             programs,
             target,
-            scratch,
+            setup,
+            scratch: scratch.path().to_owned(),
+            _scratch: scratch,
             interrupted,
         })
-    }
-
-    /// A folder for what setup fetches and keeps; `cargo clean` removes it.
-    pub(crate) fn setup(&self) -> PathBuf {
-        self.target.join("setup")
-    }
-
-    /// A folder for files of this run, private to this user, removed at the end whatever happens.
-    pub(crate) fn scratch(&self) -> &Path {
-        self.scratch.path()
-    }
-
-    /// The application's manifest.
-    pub(crate) fn spin_manifest(&self) -> PathBuf {
-        self.root.join("spin.toml")
     }
 
     /// Cargo with this subcommand, in the release profile, which all that is native shares.
@@ -140,7 +131,7 @@ impl Task {
         sleep(POLL);
         if self.interrupted() {
             self.guard.signal(Signal::KILL);
-            let _ = fs::remove_dir_all(self.scratch());
+            let _ = fs::remove_dir_all(&self.scratch);
             say("interrupted");
             process::exit(130);
         }

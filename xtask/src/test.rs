@@ -24,7 +24,10 @@ pub(crate) fn with_places<'a>(cmd: Cmd<'a>, redis: &RedisServer, task: &Task) ->
     Ok(cmd
         .env("PATH", redis.search_path(task)?)
         .env("EMPLOYEE_INCIDENTS_BIN_DIR", &task.programs)
-        .env("EMPLOYEE_INCIDENTS_SPIN_MANIFEST", task.spin_manifest()))
+        .env(
+            "EMPLOYEE_INCIDENTS_SPIN_MANIFEST",
+            task.root.join("spin.toml"),
+        ))
 }
 
 /// Runs the tests.

@@ -2,9 +2,10 @@
 
 use std::{
     env,
+    io::{self, Write as _},
     path::{Path, PathBuf},
-    process::Command,
-    sync::OnceLock,
+    process::{Command, exit},
+    sync::{Once, OnceLock},
 };
 
 use host::Program;
@@ -23,12 +24,24 @@ pub(crate) fn probe_file() -> &'static Path {
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .status()
             .expect("cargo runs");
-        assert!(
-            built.success(),
-            "the probe is not built: `cargo xtask setup` installs the target wasm32-wasip2"
-        );
+        if !built.success() {
+            not_set_up();
+        }
         target.join("wasm32-wasip2/release/host_probe.wasm")
     })
+}
+
+/// Ends the whole run of tests, in one line.
+pub(crate) fn not_set_up() -> ! {
+    // Many tests may find out at once; one tells.
+    static TOLD: Once = Once::new();
+    TOLD.call_once(|| {
+        // Not by `eprintln`, which the tests' harness would keep.
+        let line = b"error: these tests need the target wasm32-wasip2 and a Redis: run `cargo xtask test`\n";
+        let _ = io::stderr().write_all(line);
+        exit(1);
+    });
+    unreachable!("the process has ended")
 }
 
 /// The probe, compiled.

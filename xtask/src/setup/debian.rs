@@ -137,9 +137,9 @@ fn debian_mirror(uris: &str) -> Option<&str> {
 /// `bin` in `folder`; what was in `folder` is replaced.
 pub(super) fn unpack_programs(package: &str, folder: &Path, task: &Task) -> Result<()> {
     let sh = &task.sh;
-    let unpacked = task.scratch().join(package);
+    let unpacked = task.scratch.join(package);
     let root = unpacked.join("root");
-    let apt = Apt::new(None, task.scratch().join("apt").join(package), task)?;
+    let apt = Apt::new(None, task.scratch.join("apt").join(package), task)?;
     apt.unpack_with_dependencies(package, &root)?;
     let libraries = sh.read_dir(root.join("usr/lib")).unwrap_or_default();
     let libraries = libraries

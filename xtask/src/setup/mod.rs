@@ -37,7 +37,7 @@ pub(crate) fn on_a_path(
     if env::split_paths(&path).any(|folder| folder.join(program).is_file()) {
         return Ok(path);
     }
-    let folder = task.setup().join("tools").join(package);
+    let folder = task.setup.join("tools").join(package);
     if !folder.join("bin").join(program).is_file() {
         debian::unpack_programs(package, &folder, task)
             .with_context(|| format!("{program} is needed: install it"))?;
@@ -50,7 +50,7 @@ pub(crate) fn on_a_path(
 /// A program from the registry that is no dependency of anything, installed once into the target
 /// folder; `version` is the one whose options we know.
 pub(crate) fn cargo_tool(name: &str, version: &str, task: &Task) -> Result<PathBuf> {
-    let folder = task.setup().join("cargo").join(format!("{name}-{version}"));
+    let folder = task.setup.join("cargo").join(format!("{name}-{version}"));
     let program = folder.join("bin").join(name);
     if program.is_file() {
         return Ok(program);

@@ -29,8 +29,8 @@ impl RedisServer {
             return Ok(Self { program });
         }
         say(&format!("there is no {NAME} or {OTHER} on this machine"));
-        let _lock = task.lock(&task.setup())?;
-        let folder = task.setup().join("redis");
+        let _lock = task.lock(&task.setup)?;
+        let folder = task.setup.join("redis");
         let fetched = debian::unpack_programs(NAME, &folder, task).or_else(|first| {
             debian::unpack_programs(OTHER, &folder, task).with_context(|| format!("{first:#}"))
         });
@@ -48,7 +48,7 @@ impl RedisServer {
         if on_path(NAME).is_some_and(|found| found == self.program) {
             return Ok(path);
         }
-        let folder = task.sh.create_dir(task.scratch().join("bin"))?;
+        let folder = task.sh.create_dir(task.scratch.join("bin"))?;
         symlink(&self.program, folder.join(NAME))?;
         Ok(env::join_paths(
             [folder].into_iter().chain(env::split_paths(&path)),
@@ -58,7 +58,7 @@ impl RedisServer {
     /// What starts it on this port of the loopback address, keeping nothing on disk.
     pub(crate) fn command<'a>(&self, port: u16, task: &'a Task) -> Cmd<'a> {
         let program = &self.program;
-        let (folder, port, nothing) = (task.scratch(), port.to_string(), "");
+        let (folder, port, nothing) = (&task.scratch, port.to_string(), "");
         cmd!(
             task.sh,
             "{program} --bind 127.0.0.1 --port {port} --save {nothing} --appendonly no
@@ -70,7 +70,7 @@ impl RedisServer {
 /// The machine's own server, or the one that was fetched before. One may be there and not start, since a
 /// library is missing.
 fn find(task: &Task) -> Option<PathBuf> {
-    let fetched = task.setup().join("redis/bin");
+    let fetched = task.setup.join("redis/bin");
     let own = [NAME, OTHER].into_iter().filter_map(on_path);
     own.chain([fetched.join(NAME), fetched.join(OTHER)])
         .find(|program| {

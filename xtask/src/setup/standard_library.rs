@@ -37,7 +37,7 @@ pub(super) fn build(toolchain: &Toolchain, lib: &Path, task: &Task) -> Result<()
 fn fetch(release: &str, task: &Task) -> Result<(PathBuf, PathBuf)> {
     let mut problems = Vec::new();
     for suite in SUITES {
-        let folder = task.scratch().join(suite);
+        let folder = task.scratch.join(suite);
         let sources = folder.join(format!("usr/src/rustc-{release}/library"));
         let libc = folder.join("usr/lib").join(TARGET);
         let fetched = Apt::new(Some(suite), folder.join("apt"), task).and_then(|apt| {
@@ -64,7 +64,7 @@ fn fetch(release: &str, task: &Task) -> Result<(PathBuf, PathBuf)> {
 /// Compiles the library; answers where the results are.
 fn compile(toolchain: &Toolchain, sources: &Path, libc: &Path, task: &Task) -> Result<PathBuf> {
     let cargo = &task.cargo;
-    let target = task.scratch().join(TARGET);
+    let target = task.scratch.join(TARGET);
     // As RUSTFLAGS, but a path may hold a space.
     let flags = format!(
         "-Zforce-unstable-if-unmarked\x1f-Cembed-bitcode=yes\x1f-L\x1fnative={}",

@@ -19,7 +19,7 @@ const RUSTUP_LIMIT: Duration = Duration::from_secs(60);
 /// Installs the target unless it works already; answers how that is to be told.
 pub(super) fn ensure(task: &Task) -> Result<&'static str> {
     let toolchain = Toolchain::find(&task.sh)?;
-    let is_there = || toolchain.probe(&task.sh, task.scratch()).is_ok();
+    let is_there = || toolchain.probe(&task.sh, &task.scratch).is_ok();
     if is_there() {
         return Ok("there");
     }
@@ -67,19 +67,19 @@ fn with_rustup(toolchain: &Toolchain, task: &Task) -> Result<()> {
     let limit = on_path("apt-get").map_or(Duration::MAX, |_| RUSTUP_LIMIT);
     let add = cmd!(task.sh, "{rustup} target add --toolchain {name} {TARGET}");
     task.run_within(limit, &format!("rustup target add {TARGET}"), add)?;
-    toolchain.probe(&task.sh, task.scratch())
+    toolchain.probe(&task.sh, &task.scratch)
 }
 
 /// Builds it, copies it beside its place, and puts it there at once.
 fn from_debian(toolchain: &Toolchain, partial: &Path, task: &Task) -> Result<()> {
-    let built = task.scratch().join("built");
+    let built = task.scratch.join("built");
     standard_library::build(toolchain, &built.join("lib"), task)?;
     cmd!(task.sh, "cp -R {built} {partial}/").quiet().run()?;
     // What is there does not work: the probe said so.
     let place = toolchain.rustlib().join(TARGET);
     task.sh.remove_path(&place)?;
     fs::rename(partial.join("built"), &place)?;
-    toolchain.probe(&task.sh, task.scratch()).inspect_err(|_| {
+    toolchain.probe(&task.sh, &task.scratch).inspect_err(|_| {
         // The probe's error is the one to tell.
         let _ = fs::remove_dir_all(&place);
     })

@@ -61,7 +61,7 @@ pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
     let mut refresher = refresher(listen, &redis, &upstream, task);
     if options.upstream.is_none() {
         // What is made up is of no use later.
-        refresher = refresher.env("HISTORY_STORE", task.scratch().join("history"));
+        refresher = refresher.env("HISTORY_STORE", task.scratch.join("history"));
     }
     services.start(
         REFRESHER,
@@ -98,7 +98,7 @@ fn start_upstream(logins: &Logins, services: &mut Services) -> Result<String> {
 fn refresher<'a>(listen: SocketAddr, redis: &RedisUrl, upstream: &str, task: &'a Task) -> Cmd<'a> {
     let program = task.programs.join(REFRESHER);
     let host = quoted(&task.programs.join("host"));
-    let manifest = quoted(&task.spin_manifest());
+    let manifest = quoted(&task.root.join("spin.toml"));
     let server = format!("{host} --from {manifest} --listen {listen}");
     let config = "config/config.yaml";
     cmd!(task.sh, "{program} run --config {config} --server {server}")
