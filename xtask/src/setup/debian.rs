@@ -56,39 +56,35 @@ impl<'a> Apt<'a> {
     pub(super) fn unpack(&self, package: &str, root: &Path) -> Result<()> {
         let archives = self.task.sh.create_dir(self.folder.join(package))?;
         let _inside = self.task.sh.push_dir(&archives);
-        self.fetch_and_unpack(package, self.get("download"), &archives, root)
+        self.fetch(package, self.get("download"))?;
+        self.unpack_all(&archives, root)
     }
 
     /// Fetches a package with all that it needs and the system has not, and unpacks it into `root`.
     fn unpack_with_dependencies(&self, package: &str, root: &Path) -> Result<()> {
-        let install = self
-            .get("install")
-            .args(["--download-only", "--no-install-recommends"]);
-        // Nothing is installed: the lock of dpkg, which only root can take, is not needed.
-        let install = install.args(["--option", "Debug::NoLocking=true"]);
-        self.fetch_and_unpack(package, install, &self.folder.join("cache/archives"), root)
+        let install = self.get("install --download-only --no-install-recommends");
+        self.fetch(package, install)?;
+        self.unpack_all(&self.folder.join("cache/archives"), root)
     }
 
-    fn fetch_and_unpack(
-        &self,
-        package: &str,
-        fetch: Cmd,
-        archives: &Path,
-        root: &Path,
-    ) -> Result<()> {
+    fn fetch(&self, package: &str, command: Cmd) -> Result<()> {
         let what = format!("fetching {package} from Debian");
-        self.task.run(&what, fetch.arg(package))?;
+        self.task.run(&what, command.arg(package))
+    }
+
+    fn unpack_all(&self, archives: &Path, root: &Path) -> Result<()> {
         self.task.sh.create_dir(root)?;
         let each = r#"for archive in "$0"/*.deb; do dpkg -x "$archive" "$1"; done"#;
         let unpack = cmd!(self.task.sh, "sh -ec {each} {archives} {root}");
-        self.task.run(&format!("unpacking {package}"), unpack)
+        self.task.run("unpacking it", unpack)
     }
 
-    fn get(&self, subcommand: &str) -> Cmd<'_> {
+    fn get(&self, words: &str) -> Cmd<'_> {
         let config = self.folder.join("apt.conf");
+        let words = words.split(' ');
         let get = cmd!(
             self.task.sh,
-            "apt-get -qq --config-file {config} {subcommand}"
+            "apt-get -qq --config-file {config} {words...}"
         );
         get.env("DEBIAN_FRONTEND", "noninteractive")
             .env("LC_ALL", "C")
@@ -97,11 +93,13 @@ impl<'a> Apt<'a> {
 
 /// apt's configuration, read after the system's own.
 fn options(folder: &Path) -> String {
-    // As root apt would fetch as the user _apt, who may not enter this folder.
+    // As root apt would fetch as the user _apt, who may not enter this folder. Nothing is installed: the
+    // lock of dpkg, which only root can take, is not needed.
     format!(
         r#"
         Dir {{ State "{0}/state"; State::status "/var/lib/dpkg/status"; Cache "{0}/cache"; }};
         APT {{ Sandbox::User "root"; Get::AllowUnauthenticated "false"; }};
+        Debug::NoLocking "true";
         Acquire {{ AllowInsecureRepositories "false"; Retries "2"; }};
         Acquire {{ http::Timeout "20"; https::Timeout "20"; }};
         "#,
@@ -111,11 +109,11 @@ fn options(folder: &Path) -> String {
 
 /// The suite of Debian as a line of apt's sources.
 fn source(suite: &str, task: &Task) -> Result<String> {
-    let uris = cmd!(
-        task.sh,
-        "apt-get update --print-uris --option Debug::NoLocking=true"
-    );
-    let uris = uris.quiet().ignore_stderr().read()?;
+    let options = ["--print-uris", "--option=Debug::NoLocking=true"];
+    let uris = cmd!(task.sh, "apt-get update {options...}")
+        .quiet()
+        .ignore_stderr()
+        .read()?;
     let mirror = debian_mirror(&uris).context("apt's configuration names no Debian mirror")?;
     let keyring = KEYRINGS.iter().find(|file| Path::new(file).is_file());
     let signed_by = keyring.map_or_else(String::new, |file| format!(" signed-by={file}"));

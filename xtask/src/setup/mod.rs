@@ -20,10 +20,8 @@ use crate::toolchain::TARGET;
 pub(crate) fn run(task: &Task) -> Result<RedisServer> {
     let target = wasm_target::ensure(task)?;
     let redis = RedisServer::ensure(task)?;
-    say(&format!(
-        "ready: {TARGET} {target}, Redis {}",
-        redis.program.display()
-    ));
+    let program = redis.program.display();
+    say(&format!("ready: {TARGET} {target}, Redis {program}"));
     Ok(redis)
 }
 
@@ -42,9 +40,8 @@ pub(crate) fn on_a_path(
         debian::unpack_programs(package, &folder, task)
             .with_context(|| format!("{program} is needed: install it"))?;
     }
-    Ok(env::join_paths(
-        env::split_paths(&path).chain([folder.join("bin")]),
-    )?)
+    let folders = env::split_paths(&path).chain([folder.join("bin")]);
+    Ok(env::join_paths(folders)?)
 }
 
 /// A program from the registry that is no dependency of anything, installed once into the target
@@ -56,16 +53,19 @@ pub(crate) fn cargo_tool(name: &str, version: &str, task: &Task) -> Result<PathB
         return Ok(program);
     }
     let cargo = &task.cargo;
+    let package = format!("{name}@{version}");
+    // It is run a few times: what makes it faster costs more than it saves.
     let install = cmd!(
         task.sh,
-        "{cargo} install --locked {name}@{version} --root {folder}"
+        "{cargo} install --locked {package} --root {folder}"
     )
-    // It is run a few times: what makes it faster costs more than it saves.
     .env("CARGO_PROFILE_RELEASE_LTO", "off")
     .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
-    .env_remove("CARGO_TARGET_DIR");
-    let label = format!("installing {name} {version} (some minutes, once)");
-    task.run(&label, install)
-        .with_context(|| format!("cannot install {name} from the registry"))?;
+    .env_remove("CARGO_TARGET_DIR")
+    .env_remove("RUSTC_WORKSPACE_WRAPPER");
+    task.run(
+        &format!("installing {package} (some minutes, once)"),
+        install,
+    )?;
     Ok(program)
 }

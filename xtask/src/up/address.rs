@@ -6,61 +6,54 @@ use anyhow::{Context, Result};
 
 /// Reads the address of an upstream API; the refresher checks the rest of it.
 pub(super) fn http(text: &str) -> Result<String, &'static str> {
-    let rest = text
-        .strip_prefix("http://")
-        .or_else(|| text.strip_prefix("https://"));
-    let host = rest.filter(|rest| !rest.is_empty());
-    host.map(|_| text.to_owned())
-        .ok_or("it must begin with http:// or https:// and a host")
+    match text.split_once("://") {
+        Some(("http" | "https", host)) if !host.is_empty() => Ok(text.to_owned()),
+        _ => Err("it must begin with http:// or https:// and a host"),
+    }
 }
 
 /// The address of a Redis; it may hold a password, so it is never shown.
 #[derive(Clone)]
 pub(super) struct RedisUrl {
-    /// The whole address.
     pub(super) url: String,
-    scheme: &'static str,
+    scheme: String,
     host_and_port: String,
 }
 
 impl RedisUrl {
     /// Reads `redis://[user:password@]host[:port][/database]`, or `rediss://`.
     pub(super) fn parse(url: &str) -> Result<Self, &'static str> {
-        let mut schemes = ["redis://", "rediss://"].into_iter();
-        let scheme = schemes.find(|scheme| url.starts_with(scheme));
-        let scheme = scheme.ok_or("it must begin with redis:// or rediss://")?;
-        let authority = url[scheme.len()..]
-            .split(['/', '?', '#'])
-            .next()
-            .unwrap_or_default();
+        let Some((scheme @ ("redis" | "rediss"), rest)) = url.split_once("://") else {
+            return Err("it must begin with redis:// or rediss://");
+        };
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         let place = authority.rsplit('@').next().unwrap_or_default();
         if place.is_empty() || place.starts_with(':') {
             return Err("it names no host");
         }
         // In `[::1]` the colons are the host's.
-        let has_port = place
-            .rsplit(']')
-            .next()
-            .is_some_and(|end| end.contains(':'));
-        let port = if has_port { "" } else { ":6379" };
-        let host_and_port = format!("{place}{port}");
-        let url = url.to_owned();
+        let after_host = place.rsplit(']').next().unwrap_or_default();
+        let port = if after_host.contains(':') {
+            ""
+        } else {
+            ":6379"
+        };
         Ok(Self {
-            url,
-            scheme,
-            host_and_port,
+            url: url.to_owned(),
+            scheme: scheme.to_owned(),
+            host_and_port: format!("{place}{port}"),
         })
     }
 
     /// The address without user, password and database: what the manifest lets the component reach.
     pub(super) fn place(&self) -> String {
-        format!("{}{}", self.scheme, self.host_and_port)
+        format!("{}://{}", self.scheme, self.host_and_port)
     }
 
     /// Fails if nothing listens there.
     pub(super) fn check(&self) -> Result<()> {
-        let connected = TcpStream::connect(&self.host_and_port);
-        connected.with_context(|| format!("--redis: no Redis at {}", self.host_and_port))?;
+        let place = &self.host_and_port;
+        TcpStream::connect(place).with_context(|| format!("--redis: no Redis at {place}"))?;
         Ok(())
     }
 }
@@ -76,8 +69,8 @@ mod tests {
         is("redis://127.0.0.1:7000", "redis://127.0.0.1:7000");
         is("redis://cache", "redis://cache:6379");
         is(
-            "rediss://u:p@ss:w@cache.example.com:6380/2",
-            "rediss://cache.example.com:6380",
+            "rediss://u:p@ss:w@cache.example:6380/2",
+            "rediss://cache.example:6380",
         );
         is("redis://[::1]/1", "redis://[::1]:6379");
         is("redis://[::1]:7000", "redis://[::1]:7000");
