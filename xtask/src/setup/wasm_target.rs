@@ -33,24 +33,22 @@ pub(super) fn ensure(task: &Task) -> Result<&'static str> {
     }
     // What a killed set-up left goes, and it shows whether the folder can be written.
     let partial = rustlib.join(format!("{TARGET}.partial"));
-    let cleared = task.sh.remove_path(&partial);
-    cleared.and_then(|()| task.sh.create_dir(&partial)).with_context(|| {
+    let is_writable = task
+        .sh
+        .create_dir(&partial)
+        .and_then(|_| task.sh.remove_path(&partial));
+    is_writable.with_context(|| {
         format!(
             "the target {TARGET} is missing, and {place} cannot be written to: run `cargo xtask setup` \
              once as the toolchain's owner, or use one of your own from https://rustup.rs"
         )
     })?;
-    let installed = install(&toolchain, &partial, task);
-    task.sh.remove_path(&partial)?;
-    installed
-}
-
-fn install(toolchain: &Toolchain, partial: &Path, task: &Task) -> Result<&'static str> {
-    let Err(rustup) = with_rustup(toolchain, task) else {
+    let Err(rustup) = with_rustup(&toolchain, task) else {
         return Ok("installed with rustup");
     };
     say(&format!("{rustup:#}; building it from Debian's packages"));
-    from_debian(toolchain, partial, task).with_context(|| {
+    let built = from_debian(&toolchain, &partial, task);
+    built.with_context(|| {
         format!(
             "the target {TARGET} cannot be installed: run `rustup target add {TARGET}` where its \
              servers can be reached. Tried: {rustup:#}; from Debian's packages"
@@ -74,11 +72,11 @@ fn with_rustup(toolchain: &Toolchain, task: &Task) -> Result<()> {
 fn from_debian(toolchain: &Toolchain, partial: &Path, task: &Task) -> Result<()> {
     let built = task.scratch.join("built");
     standard_library::build(toolchain, &built.join("lib"), task)?;
-    cmd!(task.sh, "cp -R {built} {partial}/").quiet().run()?;
+    cmd!(task.sh, "cp -R {built} {partial}").quiet().run()?;
     // What is there does not work: the probe said so.
     let place = toolchain.rustlib().join(TARGET);
     task.sh.remove_path(&place)?;
-    fs::rename(partial.join("built"), &place)?;
+    fs::rename(partial, &place)?;
     toolchain.probe(&task.sh, &task.scratch).inspect_err(|_| {
         // The probe's error is the one to tell.
         let _ = fs::remove_dir_all(&place);
