@@ -7,15 +7,19 @@ use redis::RedisResult;
 
 use super::{BOUND, refused, serves};
 
-/// The rights that the refresher needs, as the README has them.
-const REFRESHER: &str = "SETUSER refresher on >canary-1 ~{incidents}:* -@all +get +set +del +unlink \
-     +exists +psetex +pttl +pexpire +persist +hget +hmget +hset +hdel +hgetall +hincrby +xadd +xack \
-     +xrevrange +xreadgroup +xgroup|create +time +evalsha +script|load +info";
+/// Where the users and their rights are written down for operators.
+const DOCUMENTATION: &str = include_str!("../../../../docs/deployment.md");
 
-/// The rights that the component and its host need, as the README has them.
-const COMPONENT: &str = "SETUSER component on >canary-2 ~{incidents}:* -@all +get +mget +set +del \
-     +exists +incr +decr +pttl +pexpire +time +strlen +getrange +xadd +xlen +hget +hvals +hset +hdel \
-     +eval +evalsha";
+/// The rule that the documentation has for the user `name`, with this `password`.
+fn documented(name: &str, password: &str) -> String {
+    let start = format!("ACL SETUSER {name} on >PASSWORD ");
+    let mut rules = DOCUMENTATION
+        .lines()
+        .filter_map(|line| line.strip_prefix(&start));
+    let rights = rules.next().expect("docs/deployment.md has the user");
+    assert_eq!(rules.next(), None, "{name} is there twice");
+    format!("SETUSER {name} on >{password} {rights}")
+}
 
 /// Defines a user.
 async fn grant(redis: &Redis, rule: &str) {
@@ -31,8 +35,11 @@ async fn grant(redis: &Redis, rule: &str) {
 #[tokio::test]
 async fn two_users_with_the_rights_that_they_need_are_enough() {
     let (redis, upstream) = (Redis::start().await, Upstream::start().await);
-    for rule in [REFRESHER, COMPONENT, "SETUSER nobody on >canary-3"] {
-        grant(&redis, rule).await;
+    let nobody = "SETUSER nobody on >canary-3".to_owned();
+    let filling = documented("refresher", "canary-1");
+    let serving = documented("component", "canary-2");
+    for rule in [filling, serving, nobody] {
+        grant(&redis, &rule).await;
     }
     let url = |login: &str| format!("redis://{login}@{}", redis.address());
     mark(&upstream, 1).await;
