@@ -1,14 +1,14 @@
 //! Upstream's answers: every row is accounted for, and what is published is JSON.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use domain::contract::record::{EmployeeEntry, Freshness};
 use domain::incident::IncidentType;
 use grouping::attribute::Identities;
-use grouping::explain::{Answer, Basis, Question, explain};
-use grouping::report::Report;
+use grouping::endpoint::PerEndpoint;
+use grouping::explain::{Basis, EndpointState, Question, explain};
+use grouping::report::{Assigned, Report};
 use grouping::rows::{PayloadError, Run};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -36,11 +36,12 @@ pub fn check(data: &[u8]) {
     let parsed = types.iter().zip(&bodies).map(|(kind, body)| {
         let run = Run::parse(kind, body.clone());
         check_syntax(body, &run);
-        run.ok().map(Arc::new)
+        run.ok()
     });
     let runs: Vec<_> = parsed.collect();
-    let report = Report::build(&types, &runs, &identities, 1);
-    assert_eq!(report, Report::build(&types, &runs, &identities, 3));
+    let report = Report::build(&types, &runs, &identities);
+    let in_three = Assigned::in_shards(&runs, &identities, 3);
+    assert_eq!(report, in_three.write(&types, &runs));
     check_documents(&types, &report);
     check_explanation(&types, map, bodies, &runs, &report);
 }
@@ -99,11 +100,11 @@ fn check_explanation(
     types: &[IncidentType],
     map: &[u8],
     bodies: [Bytes; 3],
-    runs: &[Option<Arc<Run>>],
+    runs: &[Option<Run>],
     report: &Report,
 ) {
-    let answer = |body| Answer {
-        body,
+    let state = |answer| EndpointState {
+        answer,
         freshness: Freshness {
             good_at_ms: None,
             stale: true,
@@ -118,10 +119,12 @@ fn check_explanation(
         etag: blake3::hash(&report.json).to_hex().to_string(),
         now_ms: 1,
         types: types.to_vec(),
-        incidents: incidents
-            .map(|(body, run)| answer(run.is_some().then_some(body)))
-            .collect(),
-        identities: answer(Some(Bytes::copy_from_slice(map))),
+        endpoints: PerEndpoint {
+            identities: state(Some(Bytes::copy_from_slice(map))),
+            incidents: incidents
+                .map(|(body, run)| state(run.is_some().then_some(body)))
+                .collect(),
+        },
     };
     let question = Question {
         limit: usize::MAX,

@@ -4,7 +4,6 @@
 use std::collections::HashSet;
 use std::ops::Range;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use domain::contract::record::Freshness;
@@ -12,15 +11,16 @@ use domain::incident::IncidentType;
 use thiserror::Error;
 
 use crate::attribute::Identities;
-use crate::report::{Assigned, Place};
+use crate::endpoint::PerEndpoint;
+use crate::report::{Assigned, Fate};
 use crate::rows::{PayloadError, RowAt, Run, is_named};
 use crate::scan::{Scan, Scanner, Text, Value};
 
-/// One endpoint's part in a snapshot.
+/// What a snapshot has of one endpoint.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct EndpointState {
     /// Upstream's last good answer; none if there never was one.
-    pub body: Option<Bytes>,
+    pub answer: Option<Bytes>,
     /// How old that is, and how the endpoint does.
     pub freshness: Freshness,
 }
@@ -36,10 +36,8 @@ pub struct Basis {
     pub now_ms: u64,
     /// The types, in the order in which ties are broken.
     pub types: Vec<IncidentType>,
-    /// Each type's answer, in that order.
-    pub incidents: Vec<Answer>,
-    /// The identity map.
-    pub identities: Answer,
+    /// The endpoints of those types and of the identity map.
+    pub endpoints: PerEndpoint<EndpointState>,
 }
 
 /// A row is meant whose member `field` is `value`.
@@ -129,7 +127,7 @@ pub struct Explained {
     /// Whom it concerns.
     pub concerns: Concerns,
     /// Where it went.
-    pub place: Place,
+    pub fate: Fate,
     /// How its type's endpoint does.
     pub freshness: Freshness,
 }
@@ -180,33 +178,33 @@ pub fn explain(basis: &Basis, question: &Question) -> Result<Explanation, Explai
             known: types.iter().map(|kind| kind.name.clone()).collect(),
         });
     }
-    let identities = basis.identities.body.as_ref();
+    let identities = basis.endpoints.identities.answer.as_ref();
     let identities = Identities::parse(identities.ok_or(ExplainError::NoIdentities)?)
         .map_err(|error| unusable("identities", error))?;
     let runs = runs(basis)?;
-    let assigned = Assigned::new(&runs, &identities, 1);
+    let assigned = Assigned::new(&runs, &identities);
     let (found, matches) = search(types, &runs, question);
     let wanted: HashSet<_> = found.iter().map(|found| (found.run, found.at)).collect();
-    let places = assigned.places(types, &runs, &wanted);
+    let fates = assigned.fates(types, &runs, &wanted);
     let rows = found.iter().filter_map(|found| {
-        let run = runs[found.run].as_deref()?;
+        let run = runs[found.run].as_ref()?;
         Some(Explained {
             kind: types[found.run].clone(),
             position: found.position,
             row: String::from_utf8_lossy(run.text(found.at)).into_owned(),
             concerns: concerns(run, found.at),
-            place: *places.get(&(found.run, found.at))?,
-            freshness: basis.incidents[found.run].freshness.clone(),
+            fate: *fates.get(&(found.run, found.at))?,
+            freshness: basis.endpoints.incidents[found.run].freshness.clone(),
         })
     });
     let rows = rows.collect();
-    let hash = blake3::hash(&assigned.write(types, &runs, 1).json);
+    let hash = blake3::hash(&assigned.write(types, &runs).json);
     Ok(Explanation {
         generation: basis.generation,
         now_ms: basis.now_ms,
         is_that_report: !basis.etag.is_empty() && hash.to_hex().starts_with(&basis.etag),
         entries: identities.entries(),
-        identities: basis.identities.freshness.clone(),
+        identities: basis.endpoints.identities.freshness.clone(),
         searched: searched(basis, &runs, question),
         matches,
         rows,
@@ -220,29 +218,25 @@ fn unusable(endpoint: &str, error: PayloadError) -> ExplainError {
     }
 }
 
-fn runs(basis: &Basis) -> Result<Vec<Option<Arc<Run>>>, ExplainError> {
-    let parse = |(kind, answer): (&IncidentType, &Answer)| {
-        let Some(body) = answer.body.clone() else {
-            return Ok(None);
-        };
-        let run = Run::parse(kind, body).map_err(|error| unusable(&kind.name, error))?;
-        Ok(Some(Arc::new(run)))
+fn runs(basis: &Basis) -> Result<Vec<Option<Run>>, ExplainError> {
+    let parse = |(kind, endpoint): (&IncidentType, &EndpointState)| {
+        let run = endpoint
+            .answer
+            .clone()
+            .map(|answer| Run::parse(kind, answer));
+        run.transpose().map_err(|error| unusable(&kind.name, error))
     };
-    basis
-        .types
-        .iter()
-        .zip(&basis.incidents)
-        .map(parse)
-        .collect()
+    let types = basis.types.iter();
+    types.zip(&basis.endpoints.incidents).map(parse).collect()
 }
 
-fn searched(basis: &Basis, runs: &[Option<Arc<Run>>], question: &Question) -> Vec<Searched> {
-    let all = basis.types.iter().zip(&basis.incidents).zip(runs);
+fn searched(basis: &Basis, runs: &[Option<Run>], question: &Question) -> Vec<Searched> {
+    let all = basis.types.iter().zip(&basis.endpoints.incidents).zip(runs);
     all.filter(|((kind, _), _)| question.includes(kind))
-        .map(|((kind, answer), run)| Searched {
+        .map(|((kind, endpoint), run)| Searched {
             name: kind.name.clone(),
-            rows: run.as_deref().map_or(0, Run::fetched),
-            freshness: answer.freshness.clone(),
+            rows: run.as_ref().map_or(0, Run::fetched),
+            freshness: endpoint.freshness.clone(),
         })
         .collect()
 }
@@ -255,14 +249,10 @@ struct Found {
 }
 
 /// The first rows that match, and how many do.
-fn search(
-    types: &[IncidentType],
-    runs: &[Option<Arc<Run>>],
-    question: &Question,
-) -> (Vec<Found>, u64) {
+fn search(types: &[IncidentType], runs: &[Option<Run>], question: &Question) -> (Vec<Found>, u64) {
     let (mut found, mut matches) = (Vec::new(), 0);
     for (run, (kind, rows)) in types.iter().zip(runs).enumerate() {
-        let Some(rows) = rows.as_deref().filter(|_| question.includes(kind)) else {
+        let Some(rows) = rows.as_ref().filter(|_| question.includes(kind)) else {
             continue;
         };
         for (at, position) in rows.in_upstream_order().zip(1..) {

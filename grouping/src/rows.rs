@@ -230,16 +230,6 @@ impl Run {
         (self.rows.len() + self.rejections.len()) as u64
     }
 
-    /// A row as upstream sent it.
-    pub(crate) fn original(&self, row: &Row) -> &[u8] {
-        slice(&self.body, row.start, row.len)
-    }
-
-    /// A rejected row as upstream sent it.
-    pub(crate) fn rejected(&self, rejection: &Rejection) -> &[u8] {
-        slice(&self.body, rejection.start, rejection.len)
-    }
-
     /// Where each row is, in the order in which upstream sent them.
     pub(crate) fn in_upstream_order(&self) -> impl Iterator<Item = RowAt> {
         let rows = self.rows.iter().zip(0..);
@@ -253,10 +243,17 @@ impl Run {
 
     /// The row there, as upstream sent it.
     pub(crate) fn text(&self, at: RowAt) -> &[u8] {
-        match at {
-            RowAt::Usable(index) => self.original(&self.rows[index as usize]),
-            RowAt::Rejected(index) => self.rejected(&self.rejections[index as usize]),
-        }
+        let (start, len) = match at {
+            RowAt::Usable(index) => {
+                let row = &self.rows[index as usize];
+                (row.start, row.len)
+            }
+            RowAt::Rejected(index) => {
+                let rejection = &self.rejections[index as usize];
+                (rejection.start, rejection.len)
+            }
+        };
+        slice(&self.body, start, len)
     }
 
     /// What follows `type` and `priority` in the report: a row's other members and its closing

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use domain::contract::record::Freshness;
 use domain::incident::IncidentType;
 use grouping::attribute::Identities;
-use grouping::explain::{Answer, Basis, Explained, Explanation, Question, explain};
-use grouping::report::{Place, Report};
+use grouping::endpoint::PerEndpoint;
+use grouping::explain::{Basis, EndpointState, Explained, Explanation, Question, explain};
+use grouping::report::{Assigned, Fate, Report};
 use grouping::rows::Run;
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -25,9 +26,9 @@ fn types() -> Vec<IncidentType> {
         .collect()
 }
 
-fn answer(body: &str) -> Answer {
-    Answer {
-        body: Some(Bytes::copy_from_slice(body.as_bytes())),
+fn state(answer: &str) -> EndpointState {
+    EndpointState {
+        answer: Some(Bytes::copy_from_slice(answer.as_bytes())),
         freshness: Freshness {
             good_at_ms: Some(1),
             stale: false,
@@ -43,20 +44,22 @@ fn basis(bodies: &[String], identities: &str, etag: String) -> Basis {
         etag,
         now_ms: 1,
         types: types(),
-        incidents: bodies.iter().map(|body| answer(body)).collect(),
-        identities: answer(identities),
+        endpoints: PerEndpoint {
+            identities: state(identities),
+            incidents: bodies.iter().map(|body| state(body)).collect(),
+        },
     }
 }
 
-fn report(bodies: &[String], identities: &str, threads: usize) -> Report {
+fn report(bodies: &[String], identities: &str, shards: usize) -> Report {
     let types = types();
     let parse = |(kind, body): (&IncidentType, &String)| {
         let body = Bytes::copy_from_slice(body.as_bytes());
-        Some(Run::parse(kind, body).unwrap().into())
+        Some(Run::parse(kind, body).unwrap())
     };
     let runs: Vec<_> = types.iter().zip(bodies).map(parse).collect();
     let identities = Identities::parse(identities.as_bytes()).unwrap();
-    Report::build(&types, &runs, &identities, threads)
+    Assigned::in_shards(&runs, &identities, shards).write(&types, &runs)
 }
 
 #[derive(Deserialize)]
@@ -86,8 +89,8 @@ impl<'a> Documents<'a> {
     fn check(&self, row: &Explained) -> (String, u64) {
         let kind = row.kind.name.as_str();
         let at = |position: u64| usize::try_from(position - 1).unwrap();
-        match row.place {
-            Place::Reported {
+        match row.fate {
+            Fate::Reported {
                 employee,
                 priority,
                 position,
@@ -99,13 +102,13 @@ impl<'a> Documents<'a> {
                 assert_eq!(members(found), as_reported(kind, &row.row), "{found}");
                 (format!("{employee} {priority}"), position)
             }
-            Place::Unattributed { position, of } => {
+            Fate::Unattributed { position, of } => {
                 let list = &self.unattributed[kind];
                 assert_eq!(list.len() as u64, of);
                 assert_eq!(list[at(position)].get(), row.row);
                 (format!("{kind} unattributed"), position)
             }
-            Place::Rejected {
+            Fate::Rejected {
                 reason,
                 position,
                 of,
@@ -168,12 +171,12 @@ fn a_row_is_found_by_its_members_and_told_with_its_type() {
     let basis = basis(&bodies, r#"{"17.1.2.3":1}"#, String::new());
     let found = ask(&basis, None, &["timestamp=2", "reported_by=1"]);
     assert_eq!((found.matches, found.rows[0].position), (1, 1));
-    let Place::Reported {
+    let Fate::Reported {
         employee: 1,
         position: 3,
         of: 3,
         ..
-    } = found.rows[0].place
+    } = found.rows[0].fate
     else {
         panic!("{:?}", found.rows);
     };
@@ -198,12 +201,12 @@ proptest! {
         probing in body("ip"),
         other in body("identifier"),
         mapped in prop::collection::vec((prop::sample::select(&ADDRESSES[..4]), 0..8_u64), 0..4),
-        threads in 1_usize..5,
+        shards in 1_usize..5,
     ) {
         let mapped: BTreeMap<&str, u64> = mapped.into_iter().collect();
         let identities = serde_json::to_string(&mapped).unwrap();
         let bodies = [denial, probing, other];
-        let report = report(&bodies, &identities, threads);
+        let report = report(&bodies, &identities, shards);
         let etag = blake3::hash(&report.json).to_hex()[..32].to_owned();
 
         let explanation = ask(&basis(&bodies, &identities, etag), None, &[]);

@@ -4,13 +4,12 @@ mod arbitrary;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use domain::contract::record::{Counts, EmployeeEntry};
 use domain::incident::{IdentityKind, IncidentType};
 use grouping::attribute::Identities;
-use grouping::report::Report;
+use grouping::report::{Assigned, Report};
 use grouping::rows::Run;
 use proptest::prelude::*;
 use serde_json::value::RawValue;
@@ -145,22 +144,17 @@ fn model(types: &[IncidentType], bodies: &[String], identities: &str) -> Model {
     }
 }
 
-fn build(types: &[IncidentType], bodies: &[String], identities: &str, threads: usize) -> Report {
-    let runs: Vec<_> = types
-        .iter()
-        .zip(bodies)
-        .map(|(kind, body)| {
-            Some(Arc::new(
-                Run::parse(kind, Bytes::from(body.clone())).unwrap(),
-            ))
-        })
-        .collect();
-    Report::build(
-        types,
-        &runs,
-        &Identities::parse(identities.as_bytes()).unwrap(),
-        threads,
-    )
+fn build_in(shards: usize, types: &[IncidentType], bodies: &[String], identities: &str) -> Report {
+    let parse = |(kind, body): (&IncidentType, &String)| {
+        Some(Run::parse(kind, Bytes::from(body.clone())).unwrap())
+    };
+    let runs: Vec<_> = types.iter().zip(bodies).map(parse).collect();
+    let identities = Identities::parse(identities.as_bytes()).unwrap();
+    Assigned::in_shards(&runs, &identities, shards).write(types, &runs)
+}
+
+fn build(types: &[IncidentType], bodies: &[String], identities: &str) -> Report {
+    build_in(1, types, bodies, identities)
 }
 
 /// Each entry of the index points at exactly the object that stands under the employee's id.
@@ -190,22 +184,54 @@ fn the_golden_pair() {
         .iter()
         .map(|kind| upstream[&kind.name].get().to_owned())
         .collect();
-    for threads in 1..4 {
-        let report = build(&types, &bodies, upstream["identities"].get(), threads);
-        assert_eq!(
-            compact(std::str::from_utf8(&report.json).unwrap()),
-            compact(include_str!("samples/report.json"))
-        );
-        check_index(&report);
+    let report = build(&types, &bodies, upstream["identities"].get());
+    assert_eq!(
+        compact(std::str::from_utf8(&report.json).unwrap()),
+        compact(include_str!("samples/report.json"))
+    );
+    check_index(&report);
+}
+
+/// Enough rows that they are split among all threads.
+#[test]
+fn any_number_of_threads_makes_the_same_bytes() {
+    let types = IncidentType::defaults();
+    let rows = |kind: &IncidentType| {
+        let rows = (0..3000_u64).map(|row| {
+            let mixed = row.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+            let priority = ["low", "medium", "high", "critical", "none"][(mixed % 5) as usize];
+            format!(
+                r#"{{"priority":"{priority}","{}":{},"timestamp":{}}}"#,
+                kind.field,
+                mixed % 700,
+                mixed % 50
+            )
+        });
+        let rows: Vec<String> = rows.collect();
+        format!(r#"{{"results":[{}]}}"#, rows.join(","))
+    };
+    let bodies: Vec<String> = types.iter().map(rows).collect();
+    let parse = |(kind, body): (&IncidentType, &String)| {
+        Some(Run::parse(kind, Bytes::from(body.clone())).unwrap())
+    };
+    let expected = build_in(1, &types, &bodies, "{}");
+    for threads in 1..5 {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        let grouped = pool.unwrap().install(|| {
+            let runs = types.iter().zip(&bodies).map(parse).collect();
+            grouping::group(&types, &Identities::default(), runs)
+        });
+        assert_eq!(grouped.report, expected);
+        assert_eq!(grouped.hash, blake3::hash(&expected.json));
     }
 }
 
 #[test]
 fn no_rows_are_an_empty_report() {
     let types = IncidentType::defaults();
-    let report = Report::build(&types, &vec![None; types.len()], &Identities::default(), 2);
-    assert_eq!(report.json, b"{}");
-    assert_eq!(report.employees, b"");
+    let report = Report::build(&types, &[const { None }; 7], &Identities::default());
+    assert_eq!(&*report.json, b"{}");
+    assert!(report.employees.is_empty());
     assert_eq!(report.counts, vec![Counts::default(); types.len()]);
 }
 
@@ -227,7 +253,7 @@ fn rows_that_cannot_be_used_are_kept_with_the_reason() {
         r#"{"priority":"low","identifier":7.0,"timestamp":1}"#,
     ];
     let body = format!(r#"{{"results":[{}]}}"#, rows.join(","));
-    let report = build(&types, &[body], "{}", 1);
+    let report = build(&types, &[body], "{}");
     let kept: HashMap<String, Vec<HashMap<String, String>>> =
         serde_json::from_slice(&report.rejected).unwrap();
     let mut found: Vec<&str> = kept["other"]
@@ -263,7 +289,7 @@ fn the_deepest_row_that_is_accepted_leaves_the_report_readable() {
         let row = format!(r#"{{"priority":"low","reported_by":1,"timestamp":1,"x":{nested}}}"#);
         let body = format!(r#"{{"results":[{row}]}}"#);
         if Run::parse(&kind, Bytes::from(body.clone())).is_ok() {
-            let report = build(std::slice::from_ref(&kind), &[body], "{}", 1);
+            let report = build(std::slice::from_ref(&kind), &[body], "{}");
             serde_json::from_slice::<serde_json::Value>(&report.json).unwrap();
             accepted = depth;
         }
@@ -308,7 +334,6 @@ proptest! {
         probing in body("ip"),
         other in body("identifier"),
         mapped in prop::collection::vec((prop::sample::select(&ADDRESSES[..4]), 0..8_u64), 0..4),
-        threads in 1_usize..5,
     ) {
         let defaults = IncidentType::defaults();
         let types: Vec<IncidentType> = ["denial", "probing", "other"].iter().map(|name| defaults.iter().find(|kind| kind.name == *name).unwrap().clone()).collect();
@@ -317,7 +342,7 @@ proptest! {
         let bodies = [denial, probing, other];
 
         let expected = model(&types, &bodies, &identities);
-        let report = build(&types, &bodies, &identities, threads);
+        let report = build(&types, &bodies, &identities);
 
         prop_assert_eq!(compact(std::str::from_utf8(&report.json).unwrap()), expected.json);
         prop_assert_eq!(&report.counts, &expected.counts);
@@ -334,5 +359,8 @@ proptest! {
             prop_assert_eq!(rejected[&kind.name].len() as u64, counts.rejected);
         }
         check_index(&report);
+        for shards in 2..5 {
+            prop_assert_eq!(&build_in(shards, &types, &bodies, &identities), &report);
+        }
     }
 }

@@ -2,15 +2,18 @@
 
 use anyhow::{Result, ensure};
 use bytes::Bytes;
-use grouping::parallel::in_parallel;
+use rayon::prelude::*;
 
 use super::Answers;
 
 /// Checks all answers.
-pub(super) fn validate(answers: &Answers, threads: usize) -> Result<Vec<u8>> {
-    let all = answers.rows.iter().chain([&answers.identities]).collect();
-    let valid = in_parallel(threads, all, |body: &Bytes| is_json(body));
-    ensure!(valid.iter().all(|valid| *valid), "an answer is no JSON");
+pub(super) fn validate(answers: &Answers) -> Result<Vec<u8>> {
+    let all: Vec<&Bytes> = answers.bodies().collect();
+    let valid = all
+        .into_par_iter()
+        .with_max_len(1)
+        .all(|body| is_json(body));
+    ensure!(valid, "an answer is no JSON");
     Ok(Vec::new())
 }
 

@@ -91,20 +91,32 @@ impl Answers {
         })
     }
 
+    /// All of them, the large ones first.
+    fn bodies(&self) -> impl Iterator<Item = &Bytes> {
+        self.rows.iter().chain([&self.identities])
+    }
+
     pub(crate) fn bytes(&self) -> u64 {
-        let all = self.rows.iter().chain([&self.identities]);
-        all.map(|body| body.len() as u64).sum()
+        self.bodies().map(|body| body.len() as u64).sum()
     }
 }
 
-/// Runs one and prints what was measured.
+/// Runs one, on its number of threads, and prints what was measured.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(options.threads);
+    threads.build_global().context("cannot start the threads")?;
+    let measured = measure(options)?;
+    println!("{}", serde_json::to_string(&measured)?);
+    Ok(())
+}
+
+fn measure(options: &Options) -> Result<Measured> {
     let mut measured = Measured::default();
-    let mut last = Vec::new();
+    let mut last = Bytes::new();
     match options.way {
         Way::Whole => {
             let redis = options.redis.as_deref().context("--redis is needed")?;
-            measured.stages = ours::whole(&options.data, options.threads, options.times, redis)?;
+            measured.stages = ours::whole(&options.data, options.times, redis)?;
             measured.seconds = measured
                 .stages
                 .iter()
@@ -114,7 +126,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Way::Unchanged => {
             let answers = Answers::load(&options.data)?;
             let redis = options.redis.as_deref().context("--redis is needed")?;
-            measured.seconds = ours::unchanged(&answers, options.threads, options.times, redis)?;
+            measured.seconds = ours::unchanged(&answers, options.times, redis)?;
         }
         Way::Copy => {
             let report = options.report.as_deref().context("--report is needed")?;
@@ -132,9 +144,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
                 drop(std::mem::take(&mut last));
                 let start = Instant::now();
                 last = match way {
-                    Way::Ours => ours::report(&answers, options.threads)?,
-                    Way::Plain => plain::report(&answers)?,
-                    _ => floor::validate(&answers, options.threads)?,
+                    Way::Ours => ours::report(&answers)?,
+                    Way::Plain => plain::report(&answers)?.into(),
+                    _ => floor::validate(&answers)?.into(),
                 };
                 measured.seconds.push(start.elapsed().as_secs_f64());
             }
@@ -144,8 +156,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
     }
     measured.peak_bytes = peak_bytes()?;
-    println!("{}", serde_json::to_string(&measured)?);
-    Ok(())
+    Ok(measured)
 }
 
 /// The most memory that this process ever had (Linux's `VmHWM`).

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Result, anyhow};
 use bytes::Bytes;
 use domain::contract::record::{
     Bodies, Current, Document, Freshness, IdentitiesSummary, Payload, TypeSummary, VERSION,
@@ -12,45 +12,40 @@ use domain::contract::record::{
 use domain::incident::IncidentType;
 use domain::settings::credentials::Secret;
 use grouping::attribute::Identities;
-use grouping::compress::pack;
 use grouping::encode::{Encoded, encode};
-use grouping::parallel::in_parallel;
+use grouping::pack::pack;
 use grouping::report::{Assigned, Report};
 use grouping::rows::Run;
+use rayon::prelude::*;
 use refresher::leadership::lease::{Leadership, Lease};
 use refresher::refresh::publish::{Publisher, Snapshot};
 use refresher::store::{Part, Store, parts};
 
 use super::Answers;
 
-enum Parsed {
-    Identities(Identities),
-    Run(Run),
-}
+/// Answers of fewer bytes are parsed on one thread: handing them over would take longer.
+const SMALL: u64 = 1 << 20;
 
-/// Parses everything, the large answers first.
-fn parse(answers: &Answers, threads: usize) -> Result<(Identities, Vec<Option<Arc<Run>>>)> {
+/// Parses everything.
+fn parse(answers: &Answers) -> Result<(Identities, Vec<Option<Run>>)> {
     let rows = answers.types.iter().zip(&answers.rows);
-    let mut work: Vec<_> = rows.map(|(kind, body)| (Some(kind), body)).collect();
-    work.push((None, &answers.identities));
-    let parsed = in_parallel(threads, work, |(kind, body)| match kind {
-        Some(kind) => Run::parse(kind, body.clone()).map(Parsed::Run),
-        None => Identities::parse(body).map(Parsed::Identities),
-    });
-    let (mut identities, mut runs) = (None, Vec::new());
-    for one in parsed {
-        match one? {
-            Parsed::Run(run) => runs.push(Some(Arc::new(run))),
-            Parsed::Identities(found) => identities = Some(found),
-        }
-    }
-    Ok((identities.context("no identities")?, runs))
+    let run = |(kind, body): (&IncidentType, &Bytes)| Run::parse(kind, body.clone()).map(Some);
+    let identities = || Identities::parse(&answers.identities);
+    let (runs, identities) = if answers.bytes() < SMALL {
+        (rows.map(run).collect(), identities())
+    } else {
+        let rows: Vec<_> = rows.collect();
+        let runs = || rows.into_par_iter().with_max_len(1).map(run).collect();
+        rayon::join(runs, identities)
+    };
+    let runs: Result<_, _> = runs;
+    Ok((identities?, runs?))
 }
 
 /// From the bytes to the report.
-pub(super) fn report(answers: &Answers, threads: usize) -> Result<Vec<u8>> {
-    let (identities, runs) = parse(answers, threads)?;
-    Ok(Report::build(&answers.types, &runs, &identities, threads).json)
+pub(super) fn report(answers: &Answers) -> Result<Bytes> {
+    let (identities, runs) = parse(answers)?;
+    Ok(Report::build(&answers.types, &runs, &identities).json)
 }
 
 /// Notes what each stage takes.
@@ -77,12 +72,7 @@ impl Watch {
 
 /// From the bytes to the published snapshot: what each stage took, each of `times`. The answers are
 /// read anew each time, since a refresh lets them go as soon as the report is written.
-pub(super) fn whole(
-    data: &Path,
-    threads: usize,
-    times: u32,
-    redis: &str,
-) -> Result<Vec<Vec<(String, f64)>>> {
+pub(super) fn whole(data: &Path, times: u32, redis: &str) -> Result<Vec<Vec<(String, f64)>>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -93,20 +83,20 @@ pub(super) fn whole(
         let mut target = runtime.block_on(Target::new(store))?;
         let answers = Answers::load(data)?;
         let mut watch = Watch::start();
-        let kept = keep(&answers, threads)?;
+        let kept = keep(&answers)?;
         watch.lap("hash and keep the answers");
-        let (identities, runs) = parse(&answers, threads)?;
+        let (identities, runs) = parse(&answers)?;
         watch.lap("parse");
         let Answers { types, rows, .. } = answers;
         drop(rows);
-        let assigned = Assigned::new(&runs, &identities, threads);
+        let assigned = Assigned::new(&runs, &identities);
         watch.lap("attribute");
-        let mut report = assigned.write(&types, &runs, threads);
+        let report = assigned.write(&types, &runs);
         drop(runs);
         watch.lap("merge and write");
         let hash = blake3::hash(&report.json);
         watch.lap("hash the report");
-        let encoded = encode(&mut report, threads)?;
+        let encoded = encode(&report)?;
         watch.lap("compress (gzip, zstd, br)");
         let snapshot = target.snapshot(&types, &report, &hash, encoded, kept);
         runtime.block_on(target.publish(snapshot))?;
@@ -118,35 +108,24 @@ pub(super) fn whole(
 }
 
 /// What a refresh that finds nothing new takes: the answers' hashes, and the record renewed.
-pub(super) fn unchanged(
-    answers: &Answers,
-    threads: usize,
-    times: u32,
-    redis: &str,
-) -> Result<Vec<f64>> {
+pub(super) fn unchanged(answers: &Answers, times: u32, redis: &str) -> Result<Vec<f64>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let store = Arc::new(Store::new(&Secret::new(redis.to_owned()), "unchanged")?);
     let mut target = runtime.block_on(Target::new(store))?;
-    let (identities, runs) = parse(answers, threads)?;
-    let mut report = Report::build(&answers.types, &runs, &identities, threads);
+    let (identities, runs) = parse(answers)?;
+    let report = Report::build(&answers.types, &runs, &identities);
     drop(runs);
     let hash = blake3::hash(&report.json);
-    let encoded = encode(&mut report, threads)?;
-    let snapshot = target.snapshot(
-        &answers.types,
-        &report,
-        &hash,
-        encoded,
-        keep(answers, threads)?,
-    );
+    let encoded = encode(&report)?;
+    let snapshot = target.snapshot(&answers.types, &report, &hash, encoded, keep(answers)?);
     let record = snapshot.record.clone();
     runtime.block_on(target.publish(snapshot))?;
     let mut seconds = Vec::new();
     for _ in 0..times {
         let start = Instant::now();
-        runtime.block_on(target.renew(answers, record.clone(), threads))?;
+        runtime.block_on(target.renew(answers, record.clone()))?;
         seconds.push(start.elapsed().as_secs_f64());
     }
     runtime.block_on(target.clear())?;
@@ -159,9 +138,9 @@ struct Kept {
 }
 
 /// The answers as they are kept beside the snapshot; the identity map last.
-fn keep(answers: &Answers, threads: usize) -> Result<Vec<Kept>> {
-    let all = answers.rows.iter().chain([&answers.identities]).collect();
-    let kept = in_parallel(threads, all, |body: &Bytes| {
+fn keep(answers: &Answers) -> Result<Vec<Kept>> {
+    let all: Vec<&Bytes> = answers.bodies().collect();
+    let kept = all.into_par_iter().with_max_len(1).map(|body| {
         let packed = Bytes::from(pack(body)?);
         Ok(Kept {
             payload: Payload {
@@ -171,7 +150,7 @@ fn keep(answers: &Answers, threads: usize) -> Result<Vec<Kept>> {
             packed,
         })
     });
-    kept.into_iter().collect()
+    kept.collect()
 }
 
 /// A Redis that this process leads.
@@ -210,7 +189,7 @@ impl Target {
         kept: Vec<Kept>,
     ) -> Snapshot {
         let (keys, generation) = (&self.store.keys, self.generation);
-        let index = Bytes::from(report.employees.clone());
+        let index = report.employees.clone();
         let mut bodies = vec![Part {
             key: keys.employees(generation),
             value: index,
@@ -281,15 +260,13 @@ impl Target {
     }
 
     /// What a refresh does that finds the same answers as before.
-    async fn renew(
-        &mut self,
-        answers: &Answers,
-        mut record: Current,
-        threads: usize,
-    ) -> Result<()> {
-        let all = answers.rows.iter().chain([&answers.identities]).collect();
-        let hashes = in_parallel(threads, all, |body: &Bytes| blake3::hash(body));
-        std::hint::black_box(hashes);
+    async fn renew(&mut self, answers: &Answers, mut record: Current) -> Result<()> {
+        let all: Vec<&Bytes> = answers.bodies().collect();
+        let hashes = all
+            .into_par_iter()
+            .with_max_len(1)
+            .map(|body| blake3::hash(body));
+        std::hint::black_box(hashes.collect::<Vec<_>>());
         record.checked_at_ms += 1;
         self.publish(Snapshot {
             record,

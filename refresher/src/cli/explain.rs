@@ -8,8 +8,11 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result, bail};
 use domain::contract::record::{Current, Freshness};
 use domain::incident::IncidentType;
-use grouping::explain::{Answer, Basis, Concerns, Explained, Explanation, Question, explain};
-use grouping::report::Place;
+use grouping::endpoint::PerEndpoint;
+use grouping::explain::{
+    Basis, Concerns, EndpointState, Explained, Explanation, Question, explain,
+};
+use grouping::report::Fate;
 use serde_json::{Value, json};
 
 use super::arguments::{OutputFormat, RowOptions};
@@ -76,8 +79,10 @@ async fn served(store: &Store, types: Vec<IncidentType>, largest: u64) -> Result
     Ok(Basis {
         generation: record.generation,
         now_ms: store.now_ms().await?,
-        identities: answers.next().context("no identity map was asked for")?,
-        incidents: answers.collect(),
+        endpoints: PerEndpoint {
+            identities: answers.next().context("no identity map was asked for")?,
+            incidents: answers.collect(),
+        },
         etag: record.etag,
         types,
     })
@@ -88,22 +93,24 @@ fn of_the_past(recorded: Recorded, largest: u64) -> Result<Basis> {
     let Recorded { manifest, answers } = recorded;
     let mut all = Vec::with_capacity(answers.len());
     for ((freshness, _), good) in manifest.sources().into_iter().zip(answers) {
-        let body = good.map(|good| good.body(largest)).transpose()?;
-        all.push(Answer { body, freshness });
+        let answer = good.map(|good| good.body(largest)).transpose()?;
+        all.push(EndpointState { answer, freshness });
     }
     let mut answers = all.into_iter();
     Ok(Basis {
         generation: manifest.record.generation,
         now_ms: manifest.at_ms,
-        identities: answers.next().context("the history has no identity map")?,
-        incidents: answers.collect(),
+        endpoints: PerEndpoint {
+            identities: answers.next().context("the history has no identity map")?,
+            incidents: answers.collect(),
+        },
         etag: manifest.record.etag,
         types: manifest.types,
     })
 }
 
 /// What `record` says of the endpoint, and its restored answer.
-fn answer(source: &Source, record: &Current, largest: u64) -> Result<Answer> {
+fn answer(source: &Source, record: &Current, largest: u64) -> Result<EndpointState> {
     let name = source.endpoint.name();
     let freshness = match &*source.endpoint {
         Endpoint::Identities => Some(&record.identities.freshness),
@@ -119,7 +126,7 @@ fn answer(source: &Source, record: &Current, largest: u64) -> Result<Answer> {
              or has not been refreshed since"
         );
     };
-    let body = match &source.good {
+    let answer = match &source.good {
         Some(good) => Some(
             good.body(largest)
                 .with_context(|| format!("the kept answer of `{name}` is damaged"))?,
@@ -129,7 +136,7 @@ fn answer(source: &Source, record: &Current, largest: u64) -> Result<Answer> {
         ),
         None => None,
     };
-    Ok(Answer { body, freshness })
+    Ok(EndpointState { answer, freshness })
 }
 
 /// For a person.
@@ -181,8 +188,8 @@ fn verdict(row: &Explained, explanation: &Explanation) -> String {
             explanation.entries
         )
     };
-    match row.place {
-        Place::Reported {
+    match row.fate {
+        Fate::Reported {
             employee,
             priority,
             position,
@@ -200,7 +207,7 @@ fn verdict(row: &Explained, explanation: &Explanation) -> String {
                 explanation.generation
             )
         }
-        Place::Unattributed { position, of } => {
+        Fate::Unattributed { position, of } => {
             let address = match &row.concerns {
                 Concerns::Address(address) => address,
                 _ => "",
@@ -213,7 +220,7 @@ fn verdict(row: &Explained, explanation: &Explanation) -> String {
                 explanation.generation
             )
         }
-        Place::Rejected {
+        Fate::Rejected {
             reason,
             position,
             of,
@@ -295,10 +302,10 @@ fn document(explanation: &Explanation) -> Value {
 }
 
 fn row_document(row: &Explained, now_ms: u64) -> Value {
-    let (verdict, position, of) = match row.place {
-        Place::Reported { position, of, .. } => ("reported", position, of),
-        Place::Unattributed { position, of } => ("unattributed", position, of),
-        Place::Rejected { position, of, .. } => ("rejected", position, of),
+    let (verdict, position, of) = match row.fate {
+        Fate::Reported { position, of, .. } => ("reported", position, of),
+        Fate::Unattributed { position, of } => ("unattributed", position, of),
+        Fate::Rejected { position, of, .. } => ("rejected", position, of),
     };
     let mut document = json!({
         "type": row.kind.name,
@@ -310,15 +317,15 @@ fn row_document(row: &Explained, now_ms: u64) -> Value {
         "of": of,
         "freshness": freshness_document(&row.freshness, now_ms),
     });
-    match row.place {
-        Place::Reported {
+    match row.fate {
+        Fate::Reported {
             employee, priority, ..
         } => {
             document["employee"] = employee.into();
             document["priority"] = priority.name().into();
         }
-        Place::Rejected { reason, .. } => document["reason"] = reason.text().into(),
-        Place::Unattributed { .. } => {}
+        Fate::Rejected { reason, .. } => document["reason"] = reason.text().into(),
+        Fate::Unattributed { .. } => {}
     }
     match &row.concerns {
         Concerns::Employee => document["because"] = json!({ "field": row.kind.field }),

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
-use std::thread::available_parallelism;
 
 use anyhow::{Context as _, Result};
 use domain::contract::record::Document;
@@ -26,8 +25,7 @@ pub(crate) fn replay(
     let history = open_history(&settings)?;
     let recorded = block_on(recorded_at(&history, at_ms))?;
     let (generation, at_ms) = (recorded.manifest.record.generation, recorded.manifest.at_ms);
-    let threads = available_parallelism().map_or(1, usize::from);
-    let body = rebuild(recorded, document, settings.api_max_body_bytes, threads)?;
+    let body = rebuild(recorded, document, settings.api_max_body_bytes)?;
     tracing::info!(generation, at = time(at_ms), "rebuilt");
     match out {
         None => {

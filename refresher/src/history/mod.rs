@@ -35,7 +35,7 @@ use tokio::time::timeout;
 
 pub(crate) use self::manifest::Manifest;
 use crate::refresh::sources::Good;
-use grouping::compress::unpack;
+use grouping::pack::unpack;
 
 /// How long one operation on the store may take.
 const LIMIT: Duration = Duration::from_secs(10);

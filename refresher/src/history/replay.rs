@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use domain::contract::record::Document;
 
 use super::{HistoryError, Recorded};
@@ -9,8 +10,7 @@ use crate::refresh::ETAG_DIGITS;
 use crate::refresh::build::{Input, group};
 use crate::refresh::sources::Endpoint;
 
-/// Builds a document of `recorded` again, on up to `threads` threads. No answer in it has more than
-/// `largest` bytes.
+/// Builds a document of `recorded` again. No answer in it has more than `largest` bytes.
 ///
 /// # Errors
 /// The report is not the one that was served, which its entity tag tells.
@@ -18,8 +18,7 @@ pub(crate) fn rebuild(
     recorded: Recorded,
     document: Document,
     largest: u64,
-    threads: usize,
-) -> Result<Vec<u8>, HistoryError> {
+) -> Result<Bytes, HistoryError> {
     let Recorded { manifest, answers } = recorded;
     let types = manifest.types.iter().cloned().map(Endpoint::Incidents);
     let endpoints = std::iter::once(Endpoint::Identities).chain(types);
@@ -31,7 +30,7 @@ pub(crate) fn rebuild(
         let generation = manifest.record.generation;
         HistoryError::Damaged(format!("generation {generation}"), why.to_owned())
     };
-    let grouped = group(&manifest.types, inputs.collect(), largest, threads)
+    let grouped = group(&manifest.types, inputs.collect(), largest)
         .ok_or_else(|| differs("it has no identity map"))?;
     if grouped.hash.to_hex()[..ETAG_DIGITS] != manifest.record.etag {
         return Err(differs("what is built of it is not what was served"));

@@ -3,14 +3,13 @@
 
 use std::sync::Arc;
 
-use blake3::{Hash, Hasher};
 use domain::incident::IncidentType;
+use grouping::Grouped;
+use grouping::attribute::Identities;
+use grouping::rows::Run;
+use rayon::prelude::*;
 
 use crate::refresh::sources::{Content, Endpoint, Fresh, Good};
-use grouping::attribute::Identities;
-use grouping::parallel::in_parallel;
-use grouping::report::Report;
-use grouping::rows::Run;
 
 /// What there is of an endpoint to build with.
 #[derive(Debug)]
@@ -23,21 +22,6 @@ pub(crate) enum Input {
     Nothing,
 }
 
-/// A report and what identifies it.
-#[derive(Debug)]
-pub(crate) struct Grouped {
-    /// The report.
-    pub(crate) report: Report,
-    /// Of the report's bytes.
-    pub(crate) hash: Hash,
-    /// Of all documents.
-    pub(crate) contents: Hash,
-    /// Addresses in the identity map.
-    pub(crate) entries: u64,
-    /// Entries of it that have no employee id.
-    pub(crate) rejected_entries: u64,
-}
-
 /// Parses what is not parsed yet, and builds the report. Answers may have `largest` bytes. `None`
 /// without an identity map.
 #[must_use]
@@ -45,45 +29,29 @@ pub(crate) fn group(
     types: &[IncidentType],
     inputs: Vec<(Arc<Endpoint>, Input)>,
     largest: u64,
-    threads: usize,
 ) -> Option<Grouped> {
     let mut identities = None;
-    let mut runs: Vec<Option<Arc<Run>>> = vec![None; types.len()];
-    let contents = in_parallel(threads, inputs, |(endpoint, input)| {
-        let content = parse(&endpoint, input, largest);
-        (endpoint, content)
-    });
-    for (endpoint, content) in contents {
+    let mut runs: Vec<Option<Run>> = types.iter().map(|_| None).collect();
+    let contents = inputs
+        .into_par_iter()
+        .with_max_len(1)
+        .map(|(endpoint, input)| {
+            let content = parse(&endpoint, input, largest);
+            (endpoint, content)
+        });
+    for (endpoint, content) in contents.collect::<Vec<_>>() {
         match (&*endpoint, content) {
             (_, Some(Content::Identities(found))) => identities = Some(found),
             (Endpoint::Incidents(kind), Some(Content::Run(run))) => {
                 if let Some(place) = types.iter().position(|known| known == kind) {
-                    runs[place] = Some(Arc::new(run));
+                    runs[place] = Some(run);
                 }
             }
             _ => {}
         }
     }
     let identities: Identities = identities?;
-    let report = Report::build(types, &runs, &identities, threads);
-    // The bodies of all answers go with the runs, before anything is compressed.
-    drop(runs);
-    let hash = blake3::hash(&report.json);
-    let mut contents = Hasher::new();
-    for part in [
-        hash,
-        blake3::hash(&report.unattributed),
-        blake3::hash(&report.rejected),
-    ] {
-        contents.update(part.as_bytes());
-    }
-    Some(Grouped {
-        hash,
-        contents: contents.finalize(),
-        entries: identities.entries(),
-        rejected_entries: identities.rejected(),
-        report,
-    })
+    Some(grouping::group(types, &identities, runs))
 }
 
 fn parse(endpoint: &Endpoint, input: Input, largest: u64) -> Option<Content> {

@@ -8,11 +8,9 @@ pub(crate) mod sources;
 mod take_over;
 
 use std::sync::Arc;
-use std::thread::available_parallelism;
 use std::time::Duration;
 
 use blake3::Hash;
-use bytes::Bytes;
 use domain::contract::record::{
     Bodies, Counts, Current, Document, IdentitiesSummary, TypeSummary, VERSION,
 };
@@ -23,7 +21,7 @@ use thiserror::Error;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-use self::build::{Grouped, Input, group};
+use self::build::{Input, group};
 use self::take_over::Moments;
 use crate::history::recorder::{Record, Recorder};
 use crate::history::retention::Bounds;
@@ -33,6 +31,7 @@ use crate::refresh::fetch::Upstream;
 use crate::refresh::publish::{PublishError, Publisher, Snapshot};
 use crate::refresh::sources::{Answer, Clock, Endpoint, Fresh, Source};
 use crate::store::{Part, Store, StoreError, parts};
+use grouping::Grouped;
 use grouping::encode::{Encoded, encode};
 use grouping::report::Samples;
 
@@ -102,7 +101,6 @@ pub(crate) struct Refresher {
     logged: Vec<(u64, u64)>,
     interval: Duration,
     largest: u64,
-    threads: usize,
     /// By which policy Redis throws keys away, as of the last look.
     eviction: Option<String>,
     /// What this process knew to be served when it took over last, until that is served again.
@@ -159,7 +157,6 @@ impl Refresher {
             types,
             interval: settings.refresh_interval,
             largest: settings.api_max_body_bytes,
-            threads: available_parallelism().map_or(1, usize::from),
             eviction: None,
             lost: None,
             history: None,
@@ -327,8 +324,8 @@ impl Refresher {
             (Arc::clone(&source.endpoint), input)
         });
         let inputs = inputs.collect();
-        let (types, largest, threads) = (self.types.clone(), self.largest, self.threads);
-        let grouped = spawn_blocking(move || group(&types, inputs, largest, threads));
+        let (types, largest) = (self.types.clone(), self.largest);
+        let grouped = spawn_blocking(move || group(&types, inputs, largest));
         let grouped = grouped
             .await
             .map_err(|error| RefreshError::Build(error.to_string()))?;
@@ -339,24 +336,22 @@ impl Refresher {
     async fn send_new(
         &mut self,
         cycle: &Cycle<'_>,
-        mut grouped: Grouped,
+        grouped: Grouped,
         samples: &[Samples],
     ) -> Result<(), RefreshError> {
-        let threads = self.threads;
         let encoded = spawn_blocking(move || {
-            let encoded = encode(&mut grouped.report, threads);
+            let encoded = encode(&grouped.report);
             encoded.map(|encoded| (grouped, encoded))
         });
-        let (mut grouped, encoded) = encoded
+        let (grouped, encoded) = encoded
             .await
             .map_err(|error| RefreshError::Build(error.to_string()))?
             .map_err(|error| RefreshError::Build(error.to_string()))?;
         let generation = self.publisher.next_generation().await?;
         let keys = &self.store.keys;
-        let index = Bytes::from(std::mem::take(&mut grouped.report.employees));
         let mut bodies = vec![Part {
             key: keys.employees(generation),
-            value: index,
+            value: grouped.report.employees.clone(),
         }];
         let mut record = Current {
             version: VERSION,

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::refresh::fetch::FetchError;
 use grouping::attribute::Identities;
-use grouping::compress::{pack, unpack};
+use grouping::pack::{pack, unpack};
 use grouping::rows::{PayloadError, Run};
 
 /// One thing to ask upstream for.

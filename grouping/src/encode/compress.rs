@@ -1,13 +1,12 @@
-//! Compression, once per refresh: of the bodies that are served and of the payloads that are kept.
+//! Compression of one body.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 
 use domain::contract::record::Encoding;
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
+use rayon::prelude::*;
 
-use crate::parallel::in_parallel;
-
-/// Pieces of this size are compressed at the same time.
+/// gzip compresses pieces of this size at the same time.
 const PIECE: usize = 1 << 20;
 const GZIP_LEVEL: u32 = 5;
 /// Reports come out smaller with it than with levels 2 to 4, in half the time: matches of a whole
@@ -18,15 +17,15 @@ const ZSTD_LEVEL: i32 = 1;
 const BROTLI_QUALITY: u32 = 1;
 const BROTLI_WINDOW_BITS: u32 = 22;
 
-/// `body` in `encoding`, made on up to `threads` threads.
+/// `body` in `encoding`: the same bytes on any number of threads.
 ///
 /// # Errors
 /// Only if a compressor fails, which would be its own mistake or a lack of memory.
-pub fn compress(encoding: Encoding, body: &[u8], threads: usize) -> io::Result<Vec<u8>> {
+pub(super) fn compress(encoding: Encoding, body: &[u8]) -> io::Result<Vec<u8>> {
     match encoding {
         Encoding::Identity => Ok(body.to_vec()),
-        Encoding::Gzip => gzip(body, threads),
-        Encoding::Zstd => zstd_frame(body, threads),
+        Encoding::Gzip => gzip(body),
+        Encoding::Zstd => zstd_frame(body),
         Encoding::Brotli => brotli(body),
     }
 }
@@ -34,7 +33,7 @@ pub fn compress(encoding: Encoding, body: &[u8], threads: usize) -> io::Result<V
 /// One gzip member (RFC 1952) whose deflate blocks are made in pieces: each piece but the last ends
 /// with a flush to a byte border, so that they can simply stand one after the other. Several
 /// members would be shorter to write, but many clients read only the first.
-fn gzip(body: &[u8], threads: usize) -> io::Result<Vec<u8>> {
+fn gzip(body: &[u8]) -> io::Result<Vec<u8>> {
     // Deflate, no flags, no time, no extra flags, unknown system.
     const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
     let pieces: Vec<&[u8]> = if body.is_empty() {
@@ -43,21 +42,26 @@ fn gzip(body: &[u8], threads: usize) -> io::Result<Vec<u8>> {
         body.chunks(PIECE).collect()
     };
     let last = pieces.len() - 1;
-    let work = pieces.into_iter().enumerate().collect();
-    let deflated = in_parallel(threads, work, |(index, piece): (usize, &[u8])| {
-        let flush = if index == last {
-            FlushCompress::Finish
-        } else {
-            FlushCompress::Sync
-        };
-        let mut crc = Crc::new();
-        crc.update(piece);
-        deflate(piece, flush).map(|bytes| (bytes, crc))
-    });
-    let mut whole = HEADER.to_vec();
+    let deflated: Vec<(Vec<u8>, Crc)> = pieces
+        .into_par_iter()
+        .enumerate()
+        .with_max_len(1)
+        .map(|(index, piece)| {
+            let flush = if index == last {
+                FlushCompress::Finish
+            } else {
+                FlushCompress::Sync
+            };
+            let mut crc = Crc::new();
+            crc.update(piece);
+            deflate(piece, flush).map(|bytes| (bytes, crc))
+        })
+        .collect::<io::Result<_>>()?;
+    let bytes: usize = deflated.iter().map(|(bytes, _)| bytes.len()).sum();
+    let mut whole = Vec::with_capacity(HEADER.len() + bytes + 8);
+    whole.extend_from_slice(&HEADER);
     let mut check = Crc::new();
-    for piece in deflated {
-        let (bytes, crc) = piece?;
+    for (bytes, crc) in deflated {
         whole.extend_from_slice(&bytes);
         check.combine(&crc);
     }
@@ -84,13 +88,10 @@ fn deflate(piece: &[u8], flush: FlushCompress) -> io::Result<Vec<u8>> {
 }
 
 /// One frame: clients need not read several (RFC 8878, section 3, leaves it to them).
-fn zstd_frame(body: &[u8], threads: usize) -> io::Result<Vec<u8>> {
+fn zstd_frame(body: &[u8]) -> io::Result<Vec<u8>> {
     let mut encoder = zstd::Encoder::new(Vec::with_capacity(body.len() / 8), ZSTD_LEVEL)?;
     encoder.set_pledged_src_size(Some(body.len() as u64))?;
     encoder.include_contentsize(true)?;
-    if threads > 1 && body.len() > PIECE {
-        encoder.multithread(u32::try_from(threads).unwrap_or(1))?;
-    }
     encoder.write_all(body)?;
     encoder.finish()
 }
@@ -104,35 +105,11 @@ fn brotli(body: &[u8]) -> io::Result<Vec<u8>> {
     Ok(encoder.into_inner())
 }
 
-/// A payload as it is kept: one Zstandard frame, made as fast as possible.
-///
-/// # Errors
-/// Only if the compressor fails.
-pub fn pack(payload: &[u8]) -> io::Result<Vec<u8>> {
-    zstd::bulk::compress(payload, 1)
-}
-
-/// The payload that [`pack`] made `stored` of.
-///
-/// # Errors
-/// When it is damaged, or larger than `limit` bytes.
-pub fn unpack(stored: &[u8], limit: u64) -> io::Result<Vec<u8>> {
-    let mut payload = Vec::new();
-    zstd::Decoder::with_buffer(stored)?
-        .take(limit.saturating_add(1))
-        .read_to_end(&mut payload)?;
-    if payload.len() as u64 > limit {
-        return Err(io::Error::other(format!(
-            "the payload is larger than {limit} bytes"
-        )));
-    }
-    Ok(payload)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::io::Read as _;
 
     fn decompress(encoding: Encoding, body: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
@@ -166,13 +143,11 @@ mod tests {
             text.len(),
         ] {
             for encoding in Encoding::ALL {
-                for threads in [1, 3] {
-                    let packed = compress(encoding, &text[..size], threads).unwrap();
-                    assert!(
-                        decompress(encoding, &packed) == text[..size],
-                        "{encoding:?} {size} {threads}"
-                    );
-                }
+                let packed = compress(encoding, &text[..size]).unwrap();
+                assert!(
+                    decompress(encoding, &packed) == text[..size],
+                    "{encoding:?} {size}"
+                );
             }
         }
     }
@@ -189,26 +164,16 @@ mod tests {
         .take(3 * PIECE)
         .collect();
         for encoding in Encoding::ALL {
-            assert!(decompress(encoding, &compress(encoding, &noise, 2).unwrap()) == noise);
+            assert!(decompress(encoding, &compress(encoding, &noise).unwrap()) == noise);
         }
-    }
-
-    #[test]
-    fn payloads_are_bounded_and_damage_is_seen() {
-        let packed = pack(&[7; 1000]).unwrap();
-        assert_eq!(unpack(&packed, 1000).unwrap(), [7; 1000]);
-        assert!(unpack(&packed, 999).is_err());
-        assert!(unpack(&packed[..packed.len() - 1], 1000).is_err());
-        assert!(unpack(b"nonsense", 1000).is_err());
     }
 
     proptest! {
         #[test]
-        fn every_body_comes_back(body in prop::collection::vec(any::<u8>(), 0..5000), threads in 1_usize..3) {
+        fn every_body_comes_back(body in prop::collection::vec(any::<u8>(), 0..5000)) {
             for encoding in Encoding::ALL {
-                prop_assert_eq!(&decompress(encoding, &compress(encoding, &body, threads).unwrap()), &body);
+                prop_assert_eq!(&decompress(encoding, &compress(encoding, &body).unwrap()), &body);
             }
-            prop_assert_eq!(&unpack(&pack(&body).unwrap(), 5000).unwrap(), &body);
         }
     }
 }

@@ -1,0 +1,47 @@
+//! The pipeline as a whole: from parsed answers to the report and what identifies it.
+
+use blake3::{Hash, Hasher};
+use domain::incident::IncidentType;
+
+use crate::attribute::Identities;
+use crate::report::Report;
+use crate::rows::Run;
+
+/// A report and what identifies it.
+#[derive(Debug)]
+pub struct Grouped {
+    /// The report.
+    pub report: Report,
+    /// Of the report's bytes: its entity tag is made of it.
+    pub hash: Hash,
+    /// Of all documents.
+    pub contents: Hash,
+    /// Addresses in the identity map.
+    pub entries: u64,
+    /// Entries of it that have no employee id.
+    pub rejected_entries: u64,
+}
+
+/// Makes the report of `runs`, which stand in the order of `types`; a type that has no answer has no
+/// run. The answers' bodies go with the runs when it is made.
+#[must_use]
+pub fn group(types: &[IncidentType], identities: &Identities, runs: Vec<Option<Run>>) -> Grouped {
+    let report = Report::build(types, &runs, identities);
+    drop(runs);
+    let hash = blake3::hash(&report.json);
+    let mut contents = Hasher::new();
+    for part in [
+        hash,
+        blake3::hash(&report.unattributed),
+        blake3::hash(&report.rejected),
+    ] {
+        contents.update(part.as_bytes());
+    }
+    Grouped {
+        report,
+        hash,
+        contents: contents.finalize(),
+        entries: identities.entries(),
+        rejected_entries: identities.rejected(),
+    }
+}
