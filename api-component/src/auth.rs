@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use domain::contract::scripts::CredentialCheck;
 use domain::settings::credentials::{Account, ExpectedPassword, Presented};
 use hmac::{Hmac, Mac as _};
 use http::header::AUTHORIZATION;
@@ -26,32 +27,7 @@ pub(crate) struct Attempt {
     presented: Option<Presented>,
     /// Only where a check is costly.
     fingerprint: Option<Fingerprint>,
-    knowledge: Knowledge,
-}
-
-/// What is known of a credential before Redis is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Knowledge {
-    /// It is the account.
-    Right,
-    /// It is not.
-    Wrong,
-    /// To find out is costly, and left until it has to be.
-    Unknown,
-    /// There is none, or none that is well-formed: nobody guesses that way.
-    None,
-}
-
-impl Knowledge {
-    /// The word for the script that admits requests.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Right => "right",
-            Self::Wrong => "wrong",
-            Self::Unknown => "unknown",
-            Self::None => "none",
-        }
-    }
+    knowledge: CredentialCheck,
 }
 
 /// What came of an attempt.
@@ -83,12 +59,12 @@ impl Attempt {
             _ => None,
         };
         let knowledge = match (&presented, &fingerprint) {
-            (None, _) => Knowledge::None,
-            (Some(presented), None) if account.verify(presented) => Knowledge::Right,
-            (Some(_), None) => Knowledge::Wrong,
+            (None, _) => CredentialCheck::None,
+            (Some(presented), None) if account.verify(presented) => CredentialCheck::Right,
+            (Some(_), None) => CredentialCheck::Wrong,
             (Some(_), Some(fingerprint)) => match VERIFIED.get() {
-                Some(verified) if verified.ct_eq(fingerprint).into() => Knowledge::Right,
-                _ => Knowledge::Unknown,
+                Some(verified) if verified.ct_eq(fingerprint).into() => CredentialCheck::Right,
+                _ => CredentialCheck::Unknown,
             },
         };
         Self {
@@ -99,7 +75,7 @@ impl Attempt {
     }
 
     /// What is known of the credential so far.
-    pub(crate) const fn knowledge(&self) -> Knowledge {
+    pub(crate) const fn knowledge(&self) -> CredentialCheck {
         self.knowledge
     }
 
@@ -118,13 +94,15 @@ impl Attempt {
     /// Checks the credential. `remembered` says that Redis knows it as verified.
     pub(crate) fn check(&self, account: &Account, remembered: bool) -> Verdict {
         let verdict = match (self.knowledge, &self.presented) {
-            (Knowledge::Right, _) => return Verdict::Accepted,
-            (Knowledge::Wrong | Knowledge::None, _) | (_, None) => return Verdict::Refused,
-            (Knowledge::Unknown, _) if remembered => Verdict::Accepted,
-            (Knowledge::Unknown, Some(presented)) if account.verify(presented) => {
+            (CredentialCheck::Right, _) => return Verdict::Accepted,
+            (CredentialCheck::Wrong | CredentialCheck::None, _) | (_, None) => {
+                return Verdict::Refused;
+            }
+            (CredentialCheck::Unknown, _) if remembered => Verdict::Accepted,
+            (CredentialCheck::Unknown, Some(presented)) if account.verify(presented) => {
                 Verdict::AcceptedAtFullPrice
             }
-            (Knowledge::Unknown, _) => return Verdict::RefusedAtFullPrice,
+            (CredentialCheck::Unknown, _) => return Verdict::RefusedAtFullPrice,
         };
         VERIFIED.set(self.fingerprint);
         verdict
@@ -219,18 +197,18 @@ mod tests {
     fn what_costs_little_is_known_before_redis_is_asked() {
         let plain = account("s3cret");
         let knowledge = |values: &[&str], account| attempt(values, account).knowledge();
-        assert_eq!(knowledge(&[RIGHT], &plain), Knowledge::Right);
-        assert_eq!(knowledge(&[WRONG], &plain), Knowledge::Wrong);
+        assert_eq!(knowledge(&[RIGHT], &plain), CredentialCheck::Right);
+        assert_eq!(knowledge(&[WRONG], &plain), CredentialCheck::Wrong);
         for none in [&[][..], &["Basic !!!"], &["Bearer x"], &[WRONG, WRONG]] {
-            assert_eq!(knowledge(none, &plain), Knowledge::None, "{none:?}");
+            assert_eq!(knowledge(none, &plain), CredentialCheck::None, "{none:?}");
         }
         let hashed = account(HASH);
-        assert_eq!(knowledge(&[RIGHT], &hashed), Knowledge::Unknown);
-        assert_eq!(knowledge(&[WRONG], &hashed), Knowledge::Unknown);
-        assert_eq!(knowledge(&[], &hashed), Knowledge::None);
+        assert_eq!(knowledge(&[RIGHT], &hashed), CredentialCheck::Unknown);
+        assert_eq!(knowledge(&[WRONG], &hashed), CredentialCheck::Unknown);
+        assert_eq!(knowledge(&[], &hashed), CredentialCheck::None);
         let _ = verdict(&[RIGHT], &hashed, false);
-        assert_eq!(knowledge(&[RIGHT], &hashed), Knowledge::Right);
-        assert_eq!(knowledge(&[WRONG], &hashed), Knowledge::Unknown);
+        assert_eq!(knowledge(&[RIGHT], &hashed), CredentialCheck::Right);
+        assert_eq!(knowledge(&[WRONG], &hashed), CredentialCheck::Unknown);
         VERIFIED.set(None);
     }
 

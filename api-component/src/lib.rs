@@ -25,6 +25,7 @@ mod store;
 
 use std::rc::Rc;
 
+use domain::contract::scripts::Admission;
 use http::Method;
 use http::request::Parts;
 use spin_sdk::http::Request;
@@ -65,9 +66,17 @@ async fn protected(request: &Parts, resource: Resource<'_>) -> Result<Reply, Pro
     let scope = Scope::of(resource, &request.headers, &config.settings);
     let attempt = Attempt::of(&request.headers, &config.account);
     let memory = attempt.memory();
-    let admission = store.admit(&scope, attempt.knowledge(), &memory).await?;
-    let admission = admission.map_err(|exceeded| scope.refusal(exceeded))?;
-    match attempt.check(&config.account, admission.verified) {
+    let (now_ms, current, verified) =
+        match store.admit(&scope, attempt.knowledge(), &memory).await? {
+            Admission::Admitted {
+                now_ms,
+                current,
+                verified,
+            } => (now_ms, current, verified),
+            Admission::RateLimited { limit, wait_ms } => return Err(scope.too_many(limit, wait_ms)),
+            Admission::LockedOut { wait_ms } => return Err(limit::locked_out(wait_ms)),
+        };
+    match attempt.check(&config.account, verified) {
         Verdict::Refused => return Err(auth::refusal()),
         Verdict::RefusedAtFullPrice => {
             store.renew_patience();
@@ -83,18 +92,17 @@ async fn protected(request: &Parts, resource: Resource<'_>) -> Result<Reply, Pro
             let _ = store.remember(&scope, &memory).await;
         }
     }
-    let now_ms = admission.now_ms;
     match resource {
         Resource::Document(document) => {
-            let snapshot = snapshot(&mut store, &config, admission.current).await?;
+            let snapshot = snapshot(&mut store, &config, current).await?;
             document::respond(request, store, snapshot, now_ms, document).await
         }
         Resource::Employee(id) => {
-            let snapshot = snapshot(&mut store, &config, admission.current).await?;
+            let snapshot = snapshot(&mut store, &config, current).await?;
             employee::respond(request, store, snapshot, now_ms, id).await
         }
         Resource::Status => {
-            let snapshot = snapshot::read(admission.current)?;
+            let snapshot = snapshot::read(current)?;
             let record = snapshot.as_ref().map(|snapshot| &snapshot.record);
             let reports = store.reports().await?;
             Ok(status::respond(record, &reports, now_ms))

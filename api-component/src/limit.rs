@@ -29,23 +29,6 @@ pub(crate) struct Scope<'a> {
     pub(crate) client: String,
 }
 
-/// Why a request is not admitted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Exceeded {
-    /// It is one too many.
-    Requests {
-        /// The position of the limit that holds it up longest.
-        limit: usize,
-        /// When that limit's window ends, in milliseconds from now.
-        wait_ms: u64,
-    },
-    /// Too many wrong passwords came from this client before it.
-    WrongPasswords {
-        /// When it may try again, in milliseconds from now.
-        wait_ms: u64,
-    },
-}
-
 impl<'a> Scope<'a> {
     /// What a request for `resource` with these `headers` counts towards.
     pub(crate) fn of(resource: Resource<'_>, headers: &HeaderMap, settings: &'a Settings) -> Self {
@@ -64,15 +47,9 @@ impl<'a> Scope<'a> {
         }
     }
 
-    /// The answer to a request that is not admitted.
-    pub(crate) fn refusal(&self, exceeded: Exceeded) -> Problem {
-        match exceeded {
-            Exceeded::Requests { limit, wait_ms } => self.too_many(limit, seconds(wait_ms)),
-            Exceeded::WrongPasswords { wait_ms } => locked_out(seconds(wait_ms)),
-        }
-    }
-
-    fn too_many(&self, limit: usize, wait_s: u64) -> Problem {
+    /// The answer to a request that is one too many, of the limit at the place `limit`.
+    pub(crate) fn too_many(&self, limit: usize, wait_ms: u64) -> Problem {
+        let wait_s = seconds(wait_ms);
         let Some(limit) = self.limits.get(limit) else {
             return Problem::new(StatusCode::TOO_MANY_REQUESTS, "Too many requests.")
                 .retry_after(wait_s);
@@ -96,7 +73,8 @@ const fn seconds(wait_ms: u64) -> u64 {
 }
 
 /// The answer to a client that is locked out: the same whether its password is right now or not.
-fn locked_out(wait_s: u64) -> Problem {
+pub(crate) fn locked_out(wait_ms: u64) -> Problem {
+    let wait_s = seconds(wait_ms);
     Problem::new(
         StatusCode::TOO_MANY_REQUESTS,
         format!(
@@ -202,8 +180,7 @@ mod tests {
     fn a_refusal_says_how_long_to_wait() {
         let settings = settings();
         let scope = Scope::of(Resource::Status, &HeaderMap::new(), &settings);
-        let refusal =
-            |limit, wait_ms| Reply::from(scope.refusal(Exceeded::Requests { limit, wait_ms }));
+        let refusal = |limit, wait_ms| Reply::from(scope.too_many(limit, wait_ms));
         let reply = refusal(0, 250);
         assert_eq!(reply.status, 429);
         assert_eq!(reply.value("retry-after"), "1");
@@ -222,8 +199,7 @@ mod tests {
         let settings = settings();
         let scope = Scope::of(Resource::Status, &HeaderMap::new(), &settings);
         assert_eq!(scope.failure_limits.len(), 1);
-        let wait_ms = 599_999;
-        let reply = Reply::from(scope.refusal(Exceeded::WrongPasswords { wait_ms }));
+        let reply = Reply::from(locked_out(599_999));
         assert_eq!((reply.status, reply.value("retry-after")), (429, "600"));
         let detail = reply.json()["detail"].as_str().unwrap().to_owned();
         assert!(detail.contains("wrong passwords"), "{detail}");

@@ -15,12 +15,14 @@ use axum::routing::get;
 use bytes::Bytes;
 use domain::contract::keys::Keys;
 use domain::contract::record::{Current, Document, Encoding};
-use domain::contract::scripts;
+use domain::contract::scripts::{Admission, Admit, CredentialCheck};
+use domain::settings::client_address::counting_key;
 use domain::settings::credentials::{Account, ExpectedPassword, Presented};
 use domain::settings::rate_limit::RateLimit;
 use futures::stream;
+use redis::AsyncCommands as _;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncCommands as _, Script};
+use refresher::store::call;
 use tokio::net::TcpListener;
 
 struct App {
@@ -28,7 +30,7 @@ struct App {
     keys: Keys,
     account: Account,
     limits: Vec<RateLimit>,
-    admit: Script,
+    failure_limits: Vec<RateLimit>,
     record: Mutex<Option<(Vec<u8>, Arc<Current>)>>,
     bodies: Mutex<Vec<(u64, Encoding, Bytes)>>,
 }
@@ -55,7 +57,8 @@ async fn main() -> Result<()> {
             password: ExpectedPassword::parse(&variable("SERVICE_PASSWORD")?)?,
         },
         limits: RateLimit::parse_list(&limits).context("the limits cannot be read")?,
-        admit: Script::new(scripts::ADMIT),
+        // The default, as the component has it here.
+        failure_limits: vec![RateLimit::parse("10 per 10 minutes")?],
         record: Mutex::default(),
         bodies: Mutex::default(),
     };
@@ -86,30 +89,35 @@ impl App {
         peer: SocketAddr,
         headers: &HeaderMap,
     ) -> Result<Response, Unavailable> {
-        let mut redis = self.redis.clone();
-        let mut admit = self.admit.prepare_invoke();
-        admit
-            .key(self.keys.current())
-            .key(self.keys.verified("none"));
-        for (place, limit) in self.limits.iter().enumerate() {
-            let client = peer.ip().to_string();
-            admit
-                .key(self.keys.limit("incidents", place, &client))
-                .arg(limit.count)
-                .arg(limit.window_ms);
-        }
-        type Admission = (u8, u64, u64, u64, Vec<u8>, u8);
-        let (admitted, wait_ms, _, now_ms, raw, _): Admission =
-            admit.invoke_async(&mut redis).await?;
-        if admitted == 0 {
-            let wait = (wait_ms / 1000 + 1).to_string();
-            let answer = (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, wait)]);
-            return Ok(answer.into_response());
-        }
+        // As the component does with a plain password: it is compared first, and answered after.
         let presented = headers
             .get(header::AUTHORIZATION)
             .and_then(|value| Presented::from_header(value.as_bytes()));
-        if !presented.is_some_and(|presented| self.account.verify(&presented)) {
+        let credential = match &presented {
+            None => CredentialCheck::None,
+            Some(presented) if self.account.verify(presented) => CredentialCheck::Right,
+            Some(_) => CredentialCheck::Wrong,
+        };
+        let request = Admit {
+            keys: &self.keys,
+            scope: "incidents",
+            client: &counting_key(peer.ip()),
+            limits: &self.limits,
+            failure_limits: &self.failure_limits,
+            credential,
+            mac: "none",
+        };
+        let (now_ms, raw) = match call(&mut self.redis.clone(), &request).await? {
+            Admission::Admitted {
+                now_ms, current, ..
+            } => (now_ms, current),
+            Admission::RateLimited { wait_ms, .. } | Admission::LockedOut { wait_ms } => {
+                let wait = (wait_ms / 1000 + 1).to_string();
+                let answer = (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, wait)]);
+                return Ok(answer.into_response());
+            }
+        };
+        if credential != CredentialCheck::Right {
             let challenge = "Basic realm=\"incidents\", charset=\"UTF-8\"";
             let answer = (
                 StatusCode::UNAUTHORIZED,

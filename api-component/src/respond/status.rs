@@ -3,11 +3,11 @@
 use domain::contract::history::HistoryStatus;
 use domain::contract::node::{Kind, Node, State};
 use domain::contract::record::{Counts, Current, Freshness};
+use domain::contract::scripts::Reports;
 use serde::Serialize;
 
 use super::JSON;
 use crate::reply::Reply;
-use crate::store::Reports;
 
 /// How many nodes are shown.
 const MOST_NODES: usize = 500;
@@ -128,7 +128,7 @@ pub(crate) fn respond(current: Option<&Current>, reports: &Reports, now_ms: u64)
             offline,
         },
         commands: Commands {
-            set_aside: reports.set_aside,
+            set_aside: reports.dead_letters,
         },
         history: history.map(|history| history_status(history, now_ms)),
     };
@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn the_parts_of_the_service_are_told_with_their_states() {
         let reports = Reports {
-            set_aside: 4,
+            dead_letters: 4,
             history: Some(HistoryStatus {
                 store: "folder".to_owned(),
                 recorded_ms: Some(60_000),

@@ -1,23 +1,22 @@
 //! The one place that talks to Redis: what can be asked of it, and in which words.
 
 mod connection;
-mod reports;
 
 use std::rc::Rc;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use domain::contract::commands::{self, Command};
 use domain::contract::record::{BLOCK_BYTES, Body, Document, Encoding};
-use domain::contract::scripts;
+use domain::contract::scripts::{
+    Admission, Admit, Argument, AskRefresh, Call, CredentialCheck, FindEmployee, NoteFailure,
+    ReadStatus, Reports, Value,
+};
 use spin_sdk::redis::{RedisParameter, RedisResult};
 
-use crate::auth::Knowledge;
 use crate::config::Config;
-use crate::limit::{Exceeded, Scope};
+use crate::limit::Scope;
 pub(crate) use connection::StoreError;
 use connection::{Patience, attempt};
-pub(crate) use reports::Reports;
 
 /// How long a request waits for Redis altogether before its answer begins: a 503 is due within a
 /// second.
@@ -30,38 +29,7 @@ const BLOCK_PATIENCE: Duration = Duration::from_secs(5);
 const REMEMBERED_MS: i64 = 300_000;
 
 /// How long a request for a refresh stands before another one may follow it.
-const REFRESH_ASKED_MS: i64 = 15_000;
-
-/// What [`Store::admit`] tells.
-pub(crate) struct Admission {
-    /// Redis's clock, in milliseconds since the Unix epoch.
-    pub(crate) now_ms: u64,
-    /// The current record as it is stored; empty if there is none.
-    pub(crate) current: Vec<u8>,
-    /// Whether the credential is known as verified.
-    pub(crate) verified: bool,
-}
-
-/// A script and the hash by which Redis knows it once it has seen it.
-struct Script {
-    text: &'static str,
-    hash: String,
-}
-
-impl Script {
-    fn new(text: &'static str) -> Self {
-        Self {
-            text,
-            hash: sha1_smol::Sha1::from(text).digest().to_string(),
-        }
-    }
-}
-
-static ADMIT: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::ADMIT));
-static ASK_REFRESH: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::ASK_REFRESH));
-static FIND_EMPLOYEE: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::FIND_EMPLOYEE));
-static NOTE_FAILURE: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::NOTE_FAILURE));
-static STATUS: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::STATUS));
+const REFRESH_ASKED_MS: u64 = 15_000;
 
 /// Redis, as one request sees it: with what is left of its patience.
 pub(crate) struct Store {
@@ -87,72 +55,35 @@ impl Store {
     pub(crate) async fn admit(
         &mut self,
         scope: &Scope<'_>,
-        knowledge: Knowledge,
-        memory: &str,
-    ) -> Result<Result<Admission, Exceeded>, StoreError> {
-        let keys = &self.config.keys;
-        let mut names = vec![keys.current(), keys.verified(memory)];
-        let counters = 0..scope.limits.len();
-        names.extend(counters.map(|limit| keys.limit(scope.name, limit, &scope.client)));
-        names.extend(self.failures(scope));
-        let limits = i64::try_from(scope.limits.len()).unwrap_or(i64::MAX);
-        let mut arguments = vec![number(limits), text(knowledge.name())];
-        let terms = scope.limits.iter().chain(scope.failure_limits);
-        arguments.extend(
-            terms
-                .flat_map(|limit| [limit.count, limit.window_ms])
-                .map(|term| number(term.cast_signed())),
-        );
-        let results = self.script(&ADMIT, &names, &arguments).await?;
-        match <[RedisResult; 6]>::try_from(results) {
-            Ok(
-                [
-                    RedisResult::Int64(1),
-                    _,
-                    _,
-                    RedisResult::Int64(now_ms),
-                    RedisResult::Binary(current),
-                    RedisResult::Int64(verified),
-                ],
-            ) => Ok(Ok(Admission {
-                now_ms: now_ms.unsigned_abs(),
-                current,
-                verified: verified == 1,
-            })),
-            Ok(
-                [
-                    RedisResult::Int64(0),
-                    RedisResult::Int64(wait),
-                    RedisResult::Int64(limit),
-                    ..,
-                ],
-            ) => Ok(Err(Exceeded::Requests {
-                limit: usize::try_from(limit).unwrap_or(usize::MAX),
-                wait_ms: wait.unsigned_abs(),
-            })),
-            Ok([RedisResult::Int64(2), RedisResult::Int64(wait), ..]) => {
-                Ok(Err(Exceeded::WrongPasswords {
-                    wait_ms: wait.unsigned_abs(),
-                }))
-            }
-            _ => Err(StoreError::Broken),
-        }
+        credential: CredentialCheck,
+        mac: &str,
+    ) -> Result<Admission, StoreError> {
+        let config = self.config.clone();
+        let request = Admit {
+            keys: &config.keys,
+            scope: scope.name,
+            client: &scope.client,
+            limits: scope.limits,
+            failure_limits: scope.failure_limits,
+            credential,
+            mac,
+        };
+        self.call(&request).await
     }
 
     /// Counts a wrong password of an admitted request. Those that are checked at the same time are
     /// all admitted before the first of them is counted: the rate limits bound how many.
     pub(crate) async fn note_failure(&mut self, scope: &Scope<'_>) -> Result<(), StoreError> {
-        let names: Vec<String> = self.failures(scope).collect();
-        if names.is_empty() {
+        if scope.failure_limits.is_empty() {
             return Ok(());
         }
-        let windows: Vec<RedisParameter> = scope
-            .failure_limits
-            .iter()
-            .map(|limit| number(limit.window_ms.cast_signed()))
-            .collect();
-        self.script(&NOTE_FAILURE, &names, &windows).await?;
-        Ok(())
+        let config = self.config.clone();
+        let failure = NoteFailure {
+            keys: &config.keys,
+            client: &scope.client,
+            failure_limits: scope.failure_limits,
+        };
+        self.call(&failure).await
     }
 
     /// The counters of a client's wrong passwords.
@@ -190,41 +121,31 @@ impl Store {
         report: Body,
         employee: u64,
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        let keys = &self.config.keys;
-        let mut names = vec![keys.employees(generation)];
-        names.extend(
-            (0..report.blocks())
-                .map(|n| keys.block(generation, Document::Report, Encoding::Identity, n)),
-        );
-        let halves = [employee >> 32, employee & 0xffff_ffff].map(u64::cast_signed);
-        let arguments = [halves[0], halves[1], BLOCK_BYTES as i64].map(number);
-        let results = self.script(&FIND_EMPLOYEE, &names, &arguments).await?;
-        match <[RedisResult; 2]>::try_from(results) {
-            Ok([RedisResult::Int64(1), RedisResult::Binary(part)]) => Ok(Some(part)),
-            Ok([RedisResult::Int64(0), _]) => Ok(None),
-            _ => Err(StoreError::Broken),
-        }
+        let config = self.config.clone();
+        let search = FindEmployee {
+            keys: &config.keys,
+            generation,
+            report,
+            employee,
+        };
+        self.call(&search).await
     }
 
     /// What the service's processes report of themselves.
     pub(crate) async fn reports(&mut self) -> Result<Reports, StoreError> {
-        let keys = &self.config.keys;
-        let names = [
-            keys.poison(),
-            keys.history(),
-            keys.node_changes(),
-            keys.nodes(),
-        ];
-        let results = self.script(&STATUS, &names, &Reports::bounds()).await?;
-        Reports::read(results).ok_or(StoreError::Broken)
+        let config = self.config.clone();
+        let keys = &config.keys;
+        self.call(&ReadStatus { keys }).await
     }
 
     /// Asks the refreshers for a snapshot, unless that was done already.
     pub(crate) async fn ask_refresh(&mut self) -> Result<(), StoreError> {
-        let keys = &self.config.keys;
-        let names = [keys.refresh_asked(), keys.commands()];
-        self.script(&ASK_REFRESH, &names, &[number(REFRESH_ASKED_MS)])
-            .await?;
+        let config = self.config.clone();
+        let wish = AskRefresh {
+            keys: &config.keys,
+            stands_ms: REFRESH_ASKED_MS,
+        };
+        self.call(&wish).await?;
         Ok(())
     }
 
@@ -262,27 +183,28 @@ impl Store {
         .await
     }
 
-    async fn script(
-        &mut self,
-        script: &Script,
-        keys: &[String],
-        further: &[RedisParameter],
-    ) -> Result<Vec<RedisResult>, StoreError> {
+    async fn call<C: Call>(&mut self, call: &C) -> Result<C::Reply, StoreError> {
+        let (script, keys, further) = (call.script(), call.keys(), call.arguments());
         let arguments = |name: &str| {
             let mut arguments = Vec::with_capacity(2 + keys.len() + further.len());
             arguments.push(text(name));
             arguments.push(number(i64::try_from(keys.len()).unwrap_or(i64::MAX)));
             arguments.extend(keys.iter().map(|key| text(key)));
-            arguments.extend_from_slice(further);
+            arguments.extend(further.iter().map(|argument| match *argument {
+                Argument::Integer(value) => number(value),
+                Argument::Bytes(bytes) => RedisParameter::Binary(bytes.to_vec()),
+            }));
             arguments
         };
-        match self.execute("EVALSHA", &|| arguments(&script.hash)).await {
+        let results = match self.execute("EVALSHA", &|| arguments(script.sha1())).await {
             // Redis was restarted, or has never seen it.
             Err(StoreError::UnknownScript) => {
-                self.execute("EVAL", &|| arguments(script.text)).await
+                self.execute("EVAL", &|| arguments(script.source())).await
             }
             results => results,
-        }
+        };
+        call.reply(results?.into_iter().map(value))
+            .map_err(|_| StoreError::Broken)
     }
 
     async fn execute(
@@ -354,6 +276,15 @@ fn number(number: i64) -> RedisParameter {
     RedisParameter::Int64(number)
 }
 
+fn value(result: RedisResult) -> Value {
+    match result {
+        RedisResult::Nil => Value::Nil,
+        RedisResult::Int64(number) => Value::Integer(number),
+        RedisResult::Status(text) => Value::Bytes(text.into_bytes()),
+        RedisResult::Binary(bytes) => Value::Bytes(bytes),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -372,14 +303,5 @@ mod tests {
         assert_eq!(part(2 * block + 7).block_bytes(1), BLOCK_BYTES);
         assert_eq!(part(2 * block + 7).block_bytes(2), 7);
         assert_eq!(part(0).block_bytes(0), 0);
-    }
-
-    #[test]
-    fn scripts_are_known_by_their_sha1() {
-        // `printf 'return 1' | sha1sum`
-        assert_eq!(
-            Script::new("return 1").hash,
-            "e0e1f9fabfc9d4800c877a703b823ac0578ff8db"
-        );
     }
 }

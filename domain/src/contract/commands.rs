@@ -105,14 +105,14 @@ mod tests {
     }
 
     #[test]
-    fn commands_are_read_and_poison_is_named() {
+    fn commands_are_read_and_what_is_none_is_named() {
         assert_eq!(read(&[("command", "shutdown")]), Ok(Command::Shutdown));
         assert_eq!(
             read(&[("by", "whom"), ("command", "refresh")]),
             Ok(Command::Refresh)
         );
-        let poison = read(&[("command", "dance")]).unwrap_err();
-        assert!(poison.to_string().contains("`command` is `dance`"));
+        let error = read(&[("command", "dance")]).unwrap_err();
+        assert!(error.to_string().contains("`command` is `dance`"));
         assert!(read(&[]).is_err());
     }
 }

@@ -75,10 +75,10 @@ impl Keys {
         self.key("commands")
     }
 
-    /// The stream of entries of [`commands`](Self::commands) that were no commands, set aside.
+    /// The dead letters: a stream of entries of [`commands`](Self::commands) that were no commands.
     #[must_use]
-    pub fn poison(&self) -> String {
-        self.key("poison")
+    pub fn dead_letters(&self) -> String {
+        self.key("dead-letters")
     }
 
     /// Present while a refresh has been asked for and is not done yet.
@@ -151,7 +151,7 @@ mod tests {
             keys.payload("00", 0),
             keys.lease(),
             keys.commands(),
-            keys.poison(),
+            keys.dead_letters(),
             keys.refresh_asked(),
             keys.shutdown(),
             keys.limit("incidents", 0, "{evil}:1"),

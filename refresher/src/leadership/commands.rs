@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const AT_ONCE: usize = 64;
 
 /// Entries set aside that are kept for an operator to look at.
-const POISON_KEPT: usize = 100;
+const DEAD_LETTERS_KEPT: usize = 100;
 
 /// Characters that are kept of such an entry.
 const MOST_SHOWN: usize = 1000;
@@ -178,17 +178,17 @@ impl Commands {
 
     /// Keeps what is no command where an operator finds it, and out of the way.
     async fn set_aside(&self, entry: &StreamId, reason: &str) -> Result<(), StoreError> {
-        let poison = self.store.keys.poison();
+        let dead_letters = self.store.keys.dead_letters();
         tracing::warn!(
             id = entry.id,
             reason,
-            kept_in = poison,
+            kept_in = dead_letters,
             "an entry of the commands stream is set aside"
         );
         let mut add = redis::cmd("XADD");
-        add.arg(poison)
+        add.arg(dead_letters)
             .arg("MAXLEN")
-            .arg(POISON_KEPT)
+            .arg(DEAD_LETTERS_KEPT)
             .arg("*")
             .arg("id")
             .arg(&entry.id)

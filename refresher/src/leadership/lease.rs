@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::contract::node;
+use domain::contract::scripts::Holding;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -172,13 +173,13 @@ impl Keeper {
         let asked = Instant::now();
         let taken = self.store.take_lease(&self.holder, TERM, self.newest).await;
         match taken {
-            Ok((token, ours)) => {
+            Ok(Holding { token, is_ours }) => {
                 self.newest = self.newest.max(token);
                 if std::mem::take(&mut self.failing) {
                     tracing::info!("Redis answers again");
                 }
-                self.until = ours.then(|| asked + TERM);
-                self.tell(if ours {
+                self.until = is_ours.then(|| asked + TERM);
+                self.tell(if is_ours {
                     State::Ours(token)
                 } else {
                     State::Other

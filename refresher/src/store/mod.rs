@@ -1,10 +1,11 @@
 //! The one place that talks to Redis: connections that mend themselves, and a method for each step
 //! of the protocol.
 
+mod call;
 mod place;
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,15 +14,19 @@ use domain::contract::history::HistoryStatus;
 use domain::contract::keys::Keys;
 use domain::contract::node::{Node, State};
 use domain::contract::record::{BLOCK_BYTES, Payload};
-use domain::contract::scripts;
+use domain::contract::scripts::{
+    CONFLICT, Call, FENCED, Holding, MISSING, NextGeneration, Publish, ReleaseLease, TakeLease,
+    Unstage,
+};
 use domain::settings::credentials::Secret;
 use redis::aio::MultiplexedConnection;
 use redis::streams::StreamRangeReply;
-use redis::{Cmd, ErrorKind, FromRedisValue, InfoDict, Pipeline, RedisError, RedisResult, Script};
+use redis::{Cmd, ErrorKind, FromRedisValue, InfoDict, Pipeline, RedisError, RedisResult};
 use thiserror::Error;
 use tokio::sync::Mutex;
 
 use crate::leadership::lease::{self, Leadership};
+pub use call::call;
 use place::Place;
 pub use place::hidden;
 
@@ -39,11 +44,6 @@ const KEYS_AT_ONCE: usize = 500;
 
 /// How long a part of a snapshot stays that is not published, in milliseconds.
 const STAGED_MS: u64 = 600_000;
-
-static LEASE: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::LEASE));
-static NEXT_GENERATION: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::NEXT_GENERATION));
-static PUBLISH: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::PUBLISH));
-static UNSTAGE: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::UNSTAGE));
 
 /// Why Redis did not do what it should.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -102,9 +102,9 @@ impl From<RedisError> for StoreError {
         let errors = error.into_server_errors();
         let code = errors.as_ref().and_then(|errors| errors.first());
         match code.map(|(_, error)| error.code()) {
-            Some("FENCED") => Self::Fenced,
-            Some("CONFLICT") => Self::Conflict,
-            Some("MISSING") => Self::Missing,
+            Some(FENCED) => Self::Fenced,
+            Some(CONFLICT) => Self::Conflict,
+            Some(MISSING) => Self::Missing,
             Some("OOM") => Self::OutOfMemory,
             Some("READONLY" | "MISCONF" | "NOREPLICAS") => Self::ReadOnly(said),
             Some("LOADING") => Self::Loading,
@@ -148,13 +148,9 @@ impl Link {
             .await
     }
 
-    async fn script<T: FromRedisValue>(
-        &self,
-        invocation: &redis::ScriptInvocation<'_>,
-    ) -> Result<T, StoreError> {
+    async fn call<C: Call>(&self, script: &C) -> Result<C::Reply, StoreError> {
         let mut connection = self.connection().await?;
-        self.checked(invocation.invoke_async(&mut connection).await)
-            .await
+        self.checked(call(&mut connection, script).await).await
     }
 
     async fn connection(&self) -> Result<MultiplexedConnection, StoreError> {
@@ -354,8 +350,7 @@ impl Store {
         self.control.pipeline(&all).await
     }
 
-    /// Takes or renews the lease for `term`; a new token is greater than `known`. The token, and
-    /// whether it is the holder's.
+    /// Takes or renews the lease for `term`; a new token is greater than `known`.
     ///
     /// # Errors
     /// When Redis cannot be asked.
@@ -364,15 +359,14 @@ impl Store {
         holder: &str,
         term: Duration,
         known: u64,
-    ) -> Result<(u64, bool), StoreError> {
-        let mut script = LEASE.prepare_invoke();
-        script
-            .key(self.keys.lease())
-            .arg("take")
-            .arg(holder)
-            .arg(millis(term))
-            .arg(known);
-        self.control.script(&script).await
+    ) -> Result<Holding, StoreError> {
+        let take = TakeLease {
+            keys: &self.keys,
+            holder,
+            term_ms: millis(term),
+            known_token: known,
+        };
+        self.control.call(&take).await
     }
 
     /// Gives the lease up, if it is the holder's.
@@ -380,13 +374,9 @@ impl Store {
     /// # Errors
     /// When Redis cannot be told.
     pub async fn release_lease(&self, holder: &str) -> Result<(), StoreError> {
-        let mut script = LEASE.prepare_invoke();
-        script
-            .key(self.keys.lease())
-            .arg("release")
-            .arg(holder)
-            .arg(0);
-        self.control.script(&script).await
+        let keys = &self.keys;
+        self.control.call(&ReleaseLease { keys, holder }).await?;
+        Ok(())
     }
 
     /// Who holds the lease, or held it last.
@@ -420,9 +410,8 @@ impl Store {
     /// # Errors
     /// When Redis cannot be asked.
     pub async fn next_generation(&self, known: u64) -> Result<u64, StoreError> {
-        let mut script = NEXT_GENERATION.prepare_invoke();
-        script.key(self.keys.generation()).arg(known);
-        self.control.script(&script).await
+        let keys = &self.keys;
+        self.control.call(&NextGeneration { keys, known }).await
     }
 
     /// Writes parts of a snapshot that is not published yet: they go by themselves if it never is.
@@ -441,17 +430,14 @@ impl Store {
     }
 
     /// Deletes parts that were staged for nothing. Those that meanwhile belong to a current snapshot
-    /// stay. See [`scripts::UNSTAGE`].
+    /// stay. See [`Unstage`].
     ///
     /// # Errors
     /// When Redis cannot be told; they then go by themselves.
     pub async fn unstage(&self, parts: &[Part]) -> Result<(), StoreError> {
         for some in parts.chunks(KEYS_AT_ONCE) {
-            let mut script = UNSTAGE.prepare_invoke();
-            for part in some {
-                script.key(&part.key);
-            }
-            self.bodies.script::<()>(&script).await?;
+            let parts: Vec<&str> = some.iter().map(|part| part.key.as_str()).collect();
+            self.bodies.call(&Unstage { parts: &parts }).await?;
         }
         Ok(())
     }
@@ -468,7 +454,7 @@ impl Store {
         (bound > 0 && policy != "noeviction").then_some(policy)
     }
 
-    /// Makes `record` the current one. See [`scripts::PUBLISH`].
+    /// Makes `record` the current one. See [`Publish`].
     ///
     /// # Errors
     /// [`StoreError::Fenced`], [`StoreError::Conflict`] or [`StoreError::Missing`], or when Redis
@@ -478,22 +464,17 @@ impl Store {
         leadership: &Leadership,
         change: &Change<'_>,
     ) -> Result<(), StoreError> {
-        let mut script = PUBLISH.prepare_invoke();
-        script
-            .key(self.keys.lease())
-            .key(self.keys.current())
-            .key(self.keys.refresh_asked());
-        for key in change.keys.iter().chain(change.superseded) {
-            script.key(key);
-        }
-        script
-            .arg(&*leadership.holder)
-            .arg(leadership.token)
-            .arg(change.expected)
-            .arg(change.record)
-            .arg(change.keys.len())
-            .arg(millis(change.superseded_for));
-        self.control.script(&script).await
+        let publish = Publish {
+            keys: &self.keys,
+            holder: &leadership.holder,
+            token: leadership.token,
+            expected: change.expected,
+            record: change.record,
+            snapshot: change.keys,
+            superseded: change.superseded,
+            superseded_for_ms: millis(change.superseded_for),
+        };
+        self.control.call(&publish).await
     }
 
     /// Reads a kept upstream answer, still compressed; `None` when a part of it is gone.

@@ -113,7 +113,7 @@ async fn the_status_is_told_whatever_is_in_redis() {
             .expect("it is a hash");
     }
     // Keys of the wrong type.
-    for name in [keys().poison(), keys().history()] {
+    for name in [keys().dead_letters(), keys().history()] {
         garbage(&name)
             .exec_async(&mut connection)
             .await
@@ -132,12 +132,16 @@ async fn the_status_is_told_whatever_is_in_redis() {
 
     // What is written there is told.
     let mut told = redis::pipe();
-    told.del(&[keys().poison(), keys().history(), keys().node_changes()])
-        .cmd("XADD")
-        .arg(keys().poison())
-        .arg(&["*", "command", "dance"])
-        .hset(keys().node_changes(), "offline", 3)
-        .set(keys().history(), r#"{"store":"folder","failures":2}"#);
+    told.del(&[
+        keys().dead_letters(),
+        keys().history(),
+        keys().node_changes(),
+    ])
+    .cmd("XADD")
+    .arg(keys().dead_letters())
+    .arg(&["*", "command", "dance"])
+    .hset(keys().node_changes(), "offline", 3)
+    .set(keys().history(), r#"{"store":"folder","failures":2}"#);
     told.exec_async(&mut connection)
         .await
         .expect("it is written");

@@ -19,4 +19,5 @@ mod nodes;
 mod redis_kinds;
 mod redis_outage;
 mod round_trips;
+mod scripts;
 mod shutdown;

@@ -187,7 +187,7 @@ async fn garbage_among_the_reports_hides_nothing_else() {
     for _ in 0..2 {
         setup
             .cmd("XADD")
-            .arg(keys().poison())
+            .arg(keys().dead_letters())
             .arg(&["*", "command", "dance"]);
     }
     setup.exec_async(&mut connection).await.expect("it is set");
@@ -207,7 +207,11 @@ async fn garbage_among_the_reports_hides_nothing_else() {
 
     // Keys of another kind than they should be.
     let mut spoil = redis::pipe();
-    for key in [keys().history(), keys().node_changes(), keys().poison()] {
+    for key in [
+        keys().history(),
+        keys().node_changes(),
+        keys().dead_letters(),
+    ] {
         spoil.del(&key).lpush(&key, 1);
     }
     spoil.exec_async(&mut connection).await.expect("it is set");

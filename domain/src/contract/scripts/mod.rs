@@ -1,76 +1,208 @@
-//! The scripts that run inside Redis: each is one atomic step of the protocol between refresher
-//! and component.
+//! The scripts that run inside Redis: each is one atomic step of the protocol between refresher and
+//! component, and has a type with its keys, its arguments and its reply.
 //!
-//! They use nothing newer than Redis 6.0 (or Valkey), take all keys as `KEYS`, and read the time
-//! from Redis itself, so that no machine's clock is trusted but that of the one Redis.
+//! A module a script, beside its Lua. Whoever talks to Redis sends what a [`Call`] holds (`EVALSHA`, and
+//! `EVAL` where Redis does not know the script yet) and lets it read the reply.
+//!
+//! Invariants of the Lua: it uses nothing newer than Redis 6.0 (or Valkey), takes all keys as `KEYS`,
+//! and reads the time from Redis itself, so that no machine's clock is trusted but that of the one Redis.
 
-/// Counts a request against its limits and answers with all that most requests need.
-///
-/// `KEYS`: current, verified, one counter for each rate limit, then one for each limit of wrong
-/// passwords. `ARGV`: how many rate limits there are, what is known of the credential (`right`,
-/// `wrong`, `unknown`: it has to be checked unless it is remembered as verified; `none`: there is
-/// none to guess with), then for each counter its count and its window in milliseconds.
-///
-/// Returns `[outcome, wait_ms, limiting (0-based), now_ms, current or "", verified 0|1]`. The outcome
-/// is 1 (admitted), 0 (a rate limit is exceeded) or 2 (as many wrong passwords as one limit allows
-/// have come from this client, so that not even the right one is admitted). A refused request is not
-/// counted, and nothing is read for it. An admitted `wrong` one is counted as a guess; a right one
-/// ends the counting of guesses.
-pub const ADMIT: &str = include_str!("admit.lua");
+mod admit;
+mod ask_refresh;
+mod find_employee;
+mod lease;
+mod next_generation;
+mod note_failure;
+mod publish;
+mod status;
+mod unstage;
 
-/// Puts a refresh command on the stream unless one is there already.
-///
-/// `KEYS`: refresh-asked, commands. `ARGV`: after how many milliseconds another one may be put
-/// there. Returns 1 if it was put there.
-pub const ASK_REFRESH: &str = include_str!("ask_refresh.lua");
+use std::borrow::Cow;
+use std::sync::OnceLock;
 
-/// Finds one employee's part of the report.
-///
-/// `KEYS`: employees, then every block of the report's identity encoding. `ARGV`: the upper and
-/// the lower 32 bits of the id, the length of a block. Returns `[found 0|1, part]`, or an error
-/// `MISSING` when the generation is gone.
-pub const FIND_EMPLOYEE: &str = include_str!("find_employee.lua");
+use thiserror::Error;
 
-/// Takes, renews or gives up the lease of the leading refresher.
-///
-/// `KEYS`: lease. `ARGV`: `take` or `release`, the holder, how long in milliseconds, the last token
-/// that the caller knows of (0 for none). `take` returns `[token, 1]` to the holder, `[token of the
-/// other, 0]` while another one's lease runs; `release` returns 1 if it was the holder's. A new holder
-/// gets a token greater than all before, and than the one given.
-/// A lease that would run for longer than the term that is asked for was written before the clock
-/// went back: it is cut to that term, so that a leader that is gone is missed no longer than ever.
-pub const LEASE: &str = include_str!("lease.lua");
+pub use admit::{Admission, Admit, CredentialCheck};
+pub use ask_refresh::AskRefresh;
+pub use find_employee::FindEmployee;
+pub use lease::{Holding, ReleaseLease, TakeLease};
+pub use next_generation::NextGeneration;
+pub use note_failure::NoteFailure;
+pub use publish::Publish;
+pub use status::{ReadStatus, Reports};
+pub use unstage::Unstage;
 
-/// Draws the next generation: greater than all before, and than the one given.
-///
-/// `KEYS`: generation. `ARGV`: the last generation that the caller knows. Returns it.
-pub const NEXT_GENERATION: &str = include_str!("next_generation.lua");
+/// The code of the error with which a script says that a part of a generation is not there.
+pub const MISSING: &str = "MISSING";
 
-/// Counts a wrong password that was found out after its request had been admitted.
-///
-/// `KEYS`: one counter for each limit of wrong passwords. `ARGV`: for each its window in
-/// milliseconds.
-pub const NOTE_FAILURE: &str = include_str!("note_failure.lua");
+/// The code of the error with which [`Publish`] says that another refresher leads.
+pub const FENCED: &str = "FENCED";
 
-/// Makes a written snapshot the current one, or only renews its record.
-///
-/// `KEYS`: lease, current, refresh-asked, then the keys of the snapshot, then those of the
-/// superseded one. `ARGV`: holder, token, the record that is expected to be current (or ""), the new
-/// record, how many keys the snapshot has, and for how many milliseconds superseded keys stay.
-/// Returns `OK`, or an error that begins with `FENCED` (another refresher leads), `CONFLICT`
-/// (current is not what was expected) or `MISSING` (a key of the snapshot is not there).
-pub const PUBLISH: &str = include_str!("publish.lua");
+/// The code of the error with which [`Publish`] says that the current record is not the expected one.
+pub const CONFLICT: &str = "CONFLICT";
 
-/// Reads what the service's processes report of themselves.
-///
-/// `KEYS`: poison, history, node-changes, nodes. `ARGV`: how many nodes to return at most, and how
-/// many bytes the record of a node or of the history may have (a longer one is left out). Returns
-/// `[length of poison, history or "", changes to healthy, to hanging, to offline, node, node, …]`: flat,
-/// as Spin hands no other list to a component. A key of the wrong kind counts as absent.
-pub const STATUS: &str = include_str!("status.lua");
+/// A script and the hash by which Redis knows it once it has seen it.
+#[derive(Debug)]
+pub struct Script {
+    name: &'static str,
+    source: &'static str,
+    sha1: OnceLock<String>,
+}
 
-/// Deletes those parts of a snapshot that still are to go by themselves: staged, and part of no
-/// snapshot that is current.
-///
-/// `KEYS`: the parts. Returns `OK`.
-pub const UNSTAGE: &str = include_str!("unstage.lua");
+impl Script {
+    const fn new(name: &'static str, source: &'static str) -> Self {
+        Self {
+            name,
+            source,
+            sha1: OnceLock::new(),
+        }
+    }
+
+    /// Its Lua, for `EVAL`.
+    #[must_use]
+    pub const fn source(&self) -> &'static str {
+        self.source
+    }
+
+    /// The hash of its Lua in hexadecimal, for `EVALSHA`.
+    #[must_use]
+    pub fn sha1(&self) -> &str {
+        self.sha1
+            .get_or_init(|| sha1_smol::Sha1::from(self.source).digest().to_string())
+    }
+}
+
+/// An argument of a script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Argument<'a> {
+    /// A number.
+    Integer(i64),
+    /// Text, or any bytes.
+    Bytes(&'a [u8]),
+}
+
+impl<'a> From<&'a str> for Argument<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Bytes(text.as_bytes())
+    }
+}
+
+impl From<u64> for Argument<'_> {
+    /// Redis's integers are signed: none of ours gets that large.
+    fn from(number: u64) -> Self {
+        Self::Integer(i64::try_from(number).unwrap_or(i64::MAX))
+    }
+}
+
+impl From<usize> for Argument<'_> {
+    fn from(number: usize) -> Self {
+        Self::Integer(i64::try_from(number).unwrap_or(i64::MAX))
+    }
+}
+
+/// A value of a script's reply. Lists come flattened, since Spin hands them to a component so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// Nothing.
+    Nil,
+    /// A number.
+    Integer(i64),
+    /// Text (a status, too) or any bytes.
+    Bytes(Vec<u8>),
+}
+
+/// The values of a reply that are still to be read.
+pub struct Values<'a>(&'a mut dyn Iterator<Item = Value>);
+
+impl Values<'_> {
+    fn integer(&mut self) -> Option<i64> {
+        match self.0.next()? {
+            Value::Integer(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    /// A number that is not below zero.
+    fn count(&mut self) -> Option<u64> {
+        u64::try_from(self.integer()?).ok()
+    }
+
+    fn bytes(&mut self) -> Option<Vec<u8>> {
+        match self.0.next()? {
+            Value::Bytes(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+}
+
+/// A script replied what this release does not understand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the script `{0}` replies what it should not: run the same release everywhere")]
+pub struct ReplyError(pub &'static str);
+
+/// One run of a script.
+pub trait Call {
+    /// What it answers.
+    type Reply;
+
+    /// Which script.
+    fn script(&self) -> &'static Script;
+
+    /// Its `KEYS`.
+    fn keys(&self) -> Vec<Cow<'_, str>>;
+
+    /// Its `ARGV`.
+    fn arguments(&self) -> Vec<Argument<'_>>;
+
+    /// Its reply, of the values that Redis sends; `None` if it is none. Values after it are not looked at.
+    fn parse(values: Values<'_>) -> Option<Self::Reply>;
+
+    /// Its reply, of the values that Redis sends.
+    ///
+    /// # Errors
+    /// When they are no reply of this script.
+    fn reply(&self, values: impl IntoIterator<Item = Value>) -> Result<Self::Reply, ReplyError> {
+        let mut values = values.into_iter();
+        Self::parse(Values(&mut values)).ok_or(ReplyError(self.script().name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scripts_are_known_by_their_sha1() {
+        // `printf 'return 1' | sha1sum`
+        assert_eq!(
+            Script::new("one", "return 1").sha1(),
+            "e0e1f9fabfc9d4800c877a703b823ac0578ff8db"
+        );
+    }
+
+    #[test]
+    fn numbers_that_redis_cannot_hold_are_cut_off() {
+        assert_eq!(Argument::from(7_u64), Argument::Integer(7));
+        assert_eq!(Argument::from(u64::MAX), Argument::Integer(i64::MAX));
+        assert_eq!(Argument::from(7_usize), Argument::Integer(7));
+    }
+
+    #[test]
+    fn values_are_of_the_kind_that_is_asked_for() {
+        let mut values = vec![
+            Value::Integer(-1),
+            Value::Integer(-1),
+            Value::Integer(2),
+            Value::Bytes(b"x".to_vec()),
+            Value::Nil,
+        ]
+        .into_iter();
+        let mut values = Values(&mut values);
+        assert_eq!(values.integer(), Some(-1));
+        assert_eq!(values.count(), None);
+        assert_eq!(values.count(), Some(2));
+        assert_eq!(values.bytes().as_deref(), Some(&b"x"[..]));
+        assert_eq!(values.bytes(), None);
+        assert_eq!(values.bytes(), None);
+    }
+}
