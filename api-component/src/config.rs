@@ -1,12 +1,14 @@
 //! What this instance is told: the mounted configuration file and, before it, Spin's variables.
 
 use std::cell::RefCell;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
 use std::rc::Rc;
 
 use domain::contract::keys::Keys;
 use domain::settings::credentials::Account;
-use domain::settings::{self, SettingError, SettingErrors, Settings};
+use domain::settings::{self, SettingError, SettingErrors, Settings, Sources, table};
 use spin_sdk::variables;
 
 use crate::problem::Problem;
@@ -44,17 +46,28 @@ fn read(file: &str, variables: Vec<(&'static str, String)>) -> Result<Config, Pr
         let (_, value) = variables.iter().find(|(name, _)| *name == variable)?;
         Some(value.clone())
     };
-    let settings = Settings::read(file, |key| settings::from_variables(key, value))
-        .map_err(|SettingErrors(errors)| refusal(&errors))?;
-    let account = settings
-        .account
-        .clone()
-        .map_err(|error| refusal(&[error]))?;
+    let sources = Sources {
+        file,
+        overrides: &|key| table::from_variables(key, value).map(Into::into),
+        secret_file: &secret_file,
+    };
+    let settings = Settings::read(&sources).map_err(|SettingErrors(errors)| refusal(&errors))?;
+    let account = settings.account().map_err(|error| refusal(&[error]))?;
     Ok(Config {
         account,
         keys: Keys::new(&settings.redis_key_prefix),
         settings,
     })
+}
+
+/// What stands in the file `name`, seen from the folder of the configuration file.
+fn secret_file(name: &str) -> io::Result<Vec<u8>> {
+    let folder = Path::new(settings::MOUNTED_FILE).parent();
+    let file = File::open(folder.unwrap_or(Path::new("/")).join(name))?;
+    let mut bytes = Vec::new();
+    file.take(settings::LONGEST_SECRET_FILE as u64 + 1)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The file's text; without a file, everything comes from variables.
@@ -72,7 +85,7 @@ fn file() -> Result<String, Problem> {
 /// had must not be replaced by what the file says.
 async fn variables() -> Result<Vec<(&'static str, String)>, Problem> {
     let mut found = Vec::new();
-    for (name, _) in settings::VARIABLES {
+    for name in table::variables() {
         match variables::get(name).await {
             Ok(value) => found.push((name, value)),
             Err(variables::Error::Undefined(_)) => {}

@@ -103,23 +103,24 @@ fn client(headers: &HeaderMap, settings: &Settings) -> String {
     else {
         return "unknown".to_owned();
     };
-    let forwarded = headers
-        .get_all(settings.trusted_proxy_header.as_str())
-        .iter();
+    let header = &settings.trusted_proxy_header;
+    let forwarded = headers.get_all(header.name()).iter();
     // What is no text is no address either.
     let forwarded = forwarded.map(|value| value.to_str().unwrap_or_default());
-    counting_key(client_address(peer, &settings.trusted_proxies, forwarded))
+    let trusted = &settings.trusted_proxies;
+    counting_key(client_address(peer, trusted, header, forwarded))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::reply::Reply;
+    use domain::settings::Sources;
 
     fn settings() -> Settings {
         let file =
             "TRUSTED_PROXIES: [10.0.0.1]\nDEFAULT_RATE_LIMITS: ['5 per second', '1000 per day']";
-        Settings::read(file, |_| None).unwrap()
+        Settings::read(&Sources::file(file)).unwrap()
     }
 
     fn counted(fields: &[(&'static str, &[u8])]) -> String {

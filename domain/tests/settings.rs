@@ -1,83 +1,164 @@
 //! The configuration file: what is read, what overrides it, and what each mistake is told.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::io;
 use std::time::Duration;
 
 use domain::incident::{IdentityKind, IncidentType};
 use domain::settings::credentials::ExpectedPassword;
-use domain::settings::{HistoryStore, KEYS, SettingErrors, Settings, VARIABLES, from_variables};
+use domain::settings::table::{SETTINGS, from_variables, variables};
+use domain::settings::{HistoryStore, LONGEST_SECRET_FILE, SettingErrors, Settings, Sources};
 
 const ACCOUNT: &str = "SERVICE_ID: 'auditor'\nSERVICE_PASSWORD: 's3cret'\n";
 
 fn read(file: &str) -> Result<Settings, SettingErrors> {
-    Settings::read(file, |_| None)
+    Settings::read(&Sources::file(file))
 }
 
 fn with(file: &str) -> Settings {
     read(&format!("{ACCOUNT}{file}")).unwrap_or_else(|errors| panic!("{file}: {errors}"))
 }
 
-fn with_override(key: &'static str, value: &'static str) -> Settings {
-    let overrides = |name: &str| (name == key).then(|| value.to_owned());
-    Settings::read(ACCOUNT, overrides).unwrap_or_else(|errors| panic!("{key}={value}: {errors}"))
+/// The settings of `file` where the environment gives `key` this `value`.
+fn read_with_override(file: &str, key: &str, value: &str) -> Result<Settings, SettingErrors> {
+    Settings::read(&Sources {
+        overrides: &|name| (name == key).then(|| value.into()),
+        ..Sources::file(file)
+    })
+}
+
+fn with_override(key: &str, value: &str) -> Settings {
+    read_with_override(ACCOUNT, key, value)
+        .unwrap_or_else(|errors| panic!("{key}={value}: {errors}"))
+}
+
+/// What is wrong with settings, with the accounts or with anything else; empty if nothing is.
+fn errors_of(settings: Result<Settings, SettingErrors>) -> String {
+    match settings {
+        Err(errors) => errors.to_string(),
+        Ok(settings) => {
+            let (account, upstream) = (settings.account().err(), settings.upstream().err());
+            let errors = [account, upstream].into_iter().flatten();
+            let errors: Vec<String> = errors.map(|error| error.to_string()).collect();
+            errors.join("\n")
+        }
+    }
+}
+
+/// A value that each setting accepts, and is not the default.
+fn another_value(key: &str) -> &'static str {
+    match key {
+        "SERVICE_ID" | "UPSTREAM_ID" | "REDIS_KEY_PREFIX" => "somebody",
+        "SERVICE_PASSWORD" | "UPSTREAM_PASSWORD" => "another",
+        "DEFAULT_RATE_LIMITS" | "INCIDENTS_API_RATE_LIMITS" | "WRONG_PASSWORD_LIMITS" => {
+            "7 per hour"
+        }
+        "BASE_ENDPOINT" => "http://u.example/",
+        "INCIDENTS_TYPES" => "phishing:mailbox:employee",
+        "REDIS_URL" => "redis://h:6380/2",
+        "HISTORY_STORE" => "s3://bucket/prefix",
+        "HISTORY_MAX_BYTES" | "API_MAX_BODY_BYTES" => "1048577",
+        "SHUTDOWN_ENABLED" => "false",
+        "NODES_TO_PROBE" => "http://h:9000/healthz",
+        "TRUSTED_PROXIES" => "10.0.0.0/8",
+        "TRUSTED_PROXY_HEADER" => "forwarded",
+        _ => "7",
+    }
+}
+
+#[test]
+fn every_setting_is_one_row_with_a_field_of_its_own() {
+    let mut keys = BTreeSet::new();
+    for setting in &SETTINGS {
+        assert!(
+            setting.keys().all(|key| keys.insert(key)),
+            "{setting:?} is there twice"
+        );
+        assert!(
+            !setting.help.is_empty() && !setting.help.contains('\n'),
+            "{setting:?}"
+        );
+        let (key, value) = (setting.key, another_value(setting.key));
+        // Those for upstream are of no use alone.
+        let base = match key.starts_with("UPSTREAM_") {
+            true => ACCOUNT,
+            false => "",
+        };
+        let split = |settings: &Settings| -> (Vec<String>, Vec<String>) {
+            let start = format!("{key}: ");
+            let shown = settings.describe();
+            let lines = shown.lines().map(str::to_owned);
+            lines.partition(|line| line.starts_with(&start))
+        };
+        let (default, others) = split(&read(base).unwrap());
+        let settings = read_with_override(base, key, value).unwrap();
+        let (own, others_then) = split(&settings);
+        assert_eq!(others_then, others, "{setting:?} changes something else");
+        match key {
+            "SERVICE_PASSWORD" => assert!(own[0].contains("'***'"), "{own:?}"),
+            "UPSTREAM_PASSWORD" => {
+                assert!(own[0].contains("'***'"), "{own:?}");
+                assert_eq!(settings.upstream().unwrap().password.expose(), value);
+            }
+            _ => assert!(own[0].contains(value) && own != default, "{own:?}"),
+        }
+    }
 }
 
 #[test]
 fn the_shipped_file_has_every_key_and_the_defaults() {
     let text = include_str!("../../config/config.yaml");
-    for key in KEYS {
+    for setting in &SETTINGS {
         let named = |line: &str| {
-            line.trim_start_matches("# ")
-                .starts_with(&format!("{key}:"))
+            let line = line.trim_start_matches("# ");
+            line.starts_with(&format!("{}:", setting.key))
         };
         assert!(
             text.lines().any(named),
-            "{key} is not in config/config.yaml"
+            "{setting:?} is not in config/config.yaml"
         );
     }
     let shipped = read(text).unwrap_or_else(|errors| panic!("{errors}"));
     let defaults = read("").unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(shipped.incident_types, IncidentType::defaults());
-    assert_eq!(shipped.incident_types, defaults.incident_types);
-    assert_eq!(shipped.refresh_interval, Duration::from_secs(60));
-    assert_eq!(shipped.refresh_interval, defaults.refresh_interval);
-    assert_eq!(shipped.default_rate_limits, defaults.default_rate_limits);
-    assert_eq!(
-        shipped.incidents_rate_limits,
-        defaults.incidents_rate_limits
-    );
-    assert_eq!(shipped.max_workers, 10);
-    assert_eq!(shipped.max_workers, defaults.max_workers);
-    assert_eq!(shipped.api_timeout, defaults.api_timeout);
-    assert_eq!(shipped.api_retries, defaults.api_retries);
-    assert_eq!(shipped.api_max_body_bytes, defaults.api_max_body_bytes);
-    assert_eq!(shipped.redis_url, defaults.redis_url);
-    assert_eq!(shipped.redis_key_prefix, defaults.redis_key_prefix);
-    assert_eq!(shipped.snapshot_wait, defaults.snapshot_wait);
-    assert_eq!(shipped.shutdown_enabled, defaults.shutdown_enabled);
-    assert_eq!(
-        shipped.wrong_password_limits,
-        defaults.wrong_password_limits
-    );
-    assert_eq!(shipped.history_store, defaults.history_store);
-    assert_eq!(shipped.history_max_age, defaults.history_max_age);
-    assert_eq!(shipped.history_max_bytes, defaults.history_max_bytes);
-    assert_eq!(shipped.nodes_to_probe, defaults.nodes_to_probe);
-    assert_eq!(shipped.trusted_proxies, defaults.trusted_proxies);
-    assert_eq!(shipped.trusted_proxy_header, defaults.trusted_proxy_header);
+    assert_eq!(defaults.incident_types, IncidentType::defaults());
+    let of_the_example = ["SERVICE_ID:", "BASE_ENDPOINT:"];
+    let shipped = shipped.describe();
+    let shipped: Vec<&str> = shipped
+        .lines()
+        .filter(|line| !of_the_example.iter().any(|key| line.starts_with(key)))
+        .collect();
+    assert_eq!(shipped, defaults.describe().lines().collect::<Vec<_>>());
 }
 
 #[test]
 fn the_manifest_hands_on_every_variable() {
     let manifest = include_str!("../../spin.toml");
-    let (_, section) = manifest.split_once("[component.api.variables]\n").unwrap();
-    let given = section
-        .lines()
-        .map_while(|line| line.split_once(" = "))
-        .map(|(name, _)| name);
-    let heeded = VARIABLES.map(|(name, _)| name);
-    assert_eq!(given.collect::<Vec<_>>(), heeded);
-    for (_, key) in VARIABLES {
-        assert!(KEYS.contains(&key), "{key}");
+    let section = |title: &str| -> BTreeSet<&str> {
+        let (_, section) = manifest.split_once(title).unwrap();
+        let section = section.split("\n[").next().unwrap();
+        let names = section.lines().filter_map(|line| line.split_once(" = "));
+        names.map(|(name, _)| name).collect()
+    };
+    let heeded: BTreeSet<&str> = variables().collect();
+    assert_eq!(section("\n[variables]\n"), heeded);
+    assert_eq!(section("\n[component.api.variables]\n"), heeded);
+    for setting in &SETTINGS {
+        for variable in setting.variables {
+            let given = format!("{variable} = \"{{{{ {variable} }}}}\"");
+            assert!(manifest.lines().any(|line| line == given), "{variable}");
+            let declared = format!("\n{variable} = {{");
+            let (_, declaration) = manifest.split_once(&declared).unwrap();
+            let declaration = declaration.lines().next().unwrap();
+            // `redis_url` is what may be reached: it has no password.
+            let is_secret = setting.file_key.is_some() && *variable != "redis_url";
+            assert_eq!(
+                declaration.contains("secret = true"),
+                is_secret,
+                "{variable}"
+            );
+        }
     }
 }
 
@@ -89,13 +170,43 @@ fn compose_hands_on_every_key_and_every_variable() {
         compose.lines().any(|line| line.trim() == value)
     };
     // Redis is one of the containers.
-    for key in KEYS.iter().filter(|key| **key != "REDIS_URL") {
-        assert!(handed_on(key, key), "{key}");
+    for setting in SETTINGS.iter().filter(|setting| setting.key != "REDIS_URL") {
+        assert!(handed_on(setting.key, setting.key), "{setting:?}");
+        for variable in setting.variables {
+            let name = format!("SPIN_VARIABLE_{}", variable.to_uppercase());
+            assert!(handed_on(&name, setting.key), "{variable}");
+        }
     }
-    for (variable, key) in VARIABLES.iter().filter(|(_, key)| *key != "REDIS_URL") {
-        let name = format!("SPIN_VARIABLE_{}", variable.to_uppercase());
-        assert!(handed_on(&name, key), "{variable}");
+}
+
+/// The table of the README, as it has to be.
+fn table_in_markdown() -> String {
+    let mut table = "| key | default | |\n|---|---|---|\n".to_owned();
+    for setting in &SETTINGS {
+        let keys: Vec<String> = setting.keys().map(|key| format!("`{key}`")).collect();
+        let default = match setting.default {
+            "" => String::new(),
+            // Some of it will do: config.yaml has it all.
+            long if long.len() > 40 => format!("`{}`, …", long.split(',').next().unwrap_or(long)),
+            default => format!("`{default}`"),
+        };
+        table += &format!("| {} | {default} | {} |\n", keys.join(", "), setting.help);
     }
+    table
+}
+
+#[test]
+fn the_readme_has_the_table_of_settings() {
+    let readme = include_str!("../../README.md");
+    let (_, rest) = readme
+        .split_once("<!-- settings: begin -->\n")
+        .expect("a beginning");
+    let (table, _) = rest.split_once("<!-- settings: end -->").expect("an end");
+    let expected = table_in_markdown();
+    assert!(
+        table.trim() == expected.trim(),
+        "between the markers in README.md this has to stand:\n\n{expected}"
+    );
 }
 
 #[test]
@@ -106,16 +217,257 @@ fn of_two_variables_the_first_that_is_set_counts() {
             "redis_url" => Some("redis://h".to_owned()),
             _ => None,
         };
-        let settings = Settings::read("", |key| from_variables(key, value)).unwrap();
-        assert_eq!(settings.redis_url.expose(), used);
+        let settings = Settings::read(&Sources {
+            overrides: &|key| from_variables(key, value).map(OsString::from),
+            ..Sources::file("")
+        });
+        assert_eq!(settings.unwrap().redis_url.expose(), used);
     }
+    assert_eq!(
+        from_variables("BASE_ENDPOINT", |_| Some("x".to_owned())),
+        None
+    );
+}
+
+/// A secret in a file: what is read from it, or what is told.
+#[test]
+fn a_secret_may_stand_in_a_file_whose_last_line_break_does_not_count() {
+    let with_file = |content: &[u8]| {
+        Settings::read(&Sources {
+            secret_file: &|name| match name {
+                "secrets/password" => Ok(content.to_vec()),
+                _ => Err(io::ErrorKind::NotFound.into()),
+            },
+            ..Sources::file("SERVICE_ID: a\nSERVICE_PASSWORD_FILE: secrets/password\n")
+        })
+    };
+    for content in ["pw 1", "pw 1\n", "pw 1\r\n"] {
+        let account = with_file(content.as_bytes()).unwrap().account().unwrap();
+        let ExpectedPassword::Plain(password) = account.password else {
+            panic!("{content:?}");
+        };
+        assert_eq!(password.expose(), "pw 1");
+    }
+    let too_long = vec![b'x'; LONGEST_SECRET_FILE + 1];
+    for (content, told) in [
+        (&b""[..], "empty"),
+        (b"\n", "empty"),
+        (b"canary\n\n", "ends with a line break"),
+        (b" canary", "begins with a blank"),
+        (b"canary\t", "U+0009"),
+        (b"\xef\xbb\xbfcanary", "U+FEFF"),
+        (b"canary\xff", "no text in UTF-8"),
+        (b"c\0a\0", "U+0000"),
+        (b"changeit\n", "placeholder"),
+        (b"changeit ", "ends with a blank"),
+        (&too_long, "more than 65536 bytes"),
+    ] {
+        let errors = errors_of(with_file(content));
+        assert!(errors.contains(told), "{content:?}: {errors}");
+        assert!(!errors.contains("canary"), "{errors}");
+    }
+    for (file, told) in [
+        (
+            "SERVICE_PASSWORD_FILE: no/such",
+            "`SERVICE_PASSWORD_FILE` is a file that cannot be read",
+        ),
+        (
+            "SERVICE_PASSWORD_FILE: [a]",
+            "`SERVICE_PASSWORD_FILE` is not a text",
+        ),
+        ("SERVICE_PASSWORD_FILE:", "`SERVICE_PASSWORD_FILE` is null"),
+        (
+            "SERVICE_PASSWORD_FILE: a\nSERVICE_PASSWORD: b",
+            "beside `SERVICE_PASSWORD`",
+        ),
+        (
+            "UPSTREAM_PASSWORD_FILE: no/such",
+            "`UPSTREAM_PASSWORD_FILE`",
+        ),
+        ("REDIS_URL_FILE: no/such", "`REDIS_URL_FILE`"),
+        ("SERVICE_ID_FILE: a", "not a setting"),
+    ] {
+        let error = errors_of(Settings::read(&Sources {
+            secret_file: &|_| Err(io::ErrorKind::NotFound.into()),
+            ..Sources::file(file)
+        }));
+        assert!(error.contains(told), "{file}: {error}");
+    }
+}
+
+#[test]
+fn a_secret_of_the_environment_counts_before_a_file_that_the_file_names() {
+    let read = |key: &str| {
+        let settings = Settings::read(&Sources {
+            overrides: &|name| (name == key).then(|| "outside".into()),
+            secret_file: &|name| match name {
+                "outside" => Ok(b"of the file outside".to_vec()),
+                _ => Ok(b"of the file inside".to_vec()),
+            },
+            file: "SERVICE_ID: a\nSERVICE_PASSWORD_FILE: inside\n",
+        });
+        match settings.unwrap().account().unwrap().password {
+            ExpectedPassword::Plain(password) => password.expose().to_owned(),
+            ExpectedPassword::Argon2id(_) => panic!("no hash"),
+        }
+    };
+    assert_eq!(read("SERVICE_PASSWORD"), "outside");
+    assert_eq!(read("SERVICE_PASSWORD_FILE"), "of the file outside");
+    assert_eq!(read("OTHER"), "of the file inside");
+}
+
+/// Whatever the setting: what is there and cannot be used is told, wherever it stands.
+#[test]
+fn nothing_that_is_there_counts_as_absent() {
+    for setting in &SETTINGS {
+        for key in setting.keys() {
+            let value = another_value(setting.key);
+            for (written, told) in [
+                ("", "null"),
+                ("null", "null"),
+                ("~", "null"),
+                ("!vault canary", "the tag `!vault`"),
+                ("!!binary Y2FuYXJ5", "the tag"),
+                ("!vault [canary]", "the tag `!vault`"),
+                ("''", "empty"),
+                ("[null]", "null"),
+                ("['']", "empty"),
+                ("[!vault canary]", "the tag"),
+            ] {
+                let errors = errors_of(read(&format!("{key}: {written}\n")));
+                assert!(
+                    errors.contains(&format!("`{key}` is ")),
+                    "{key}: {written}: {errors}"
+                );
+                assert!(errors.contains(told), "{key}: {written}: {errors}");
+                assert!(!errors.contains("canary"), "{errors}");
+            }
+            for (edges, told) in [
+                (format!("{value} "), "ends with a blank"),
+                (format!(" {value}"), "begins with a blank"),
+                (format!("{value}\n"), "ends with a line break"),
+                (format!("{value}\u{a0}"), "U+00A0"),
+                (format!("{value}\u{200b}"), "U+200B"),
+                (format!("\u{feff}{value}"), "U+FEFF"),
+                (" ".to_owned(), "a blank"),
+            ] {
+                let quoted = format!("{key}: {edges:?}\n");
+                let quoted = quoted.replace("\\u{a0}", "\u{a0}");
+                let quoted = quoted
+                    .replace("\\u{200b}", "\u{200b}")
+                    .replace("\\u{feff}", "\u{feff}");
+                for errors in [
+                    errors_of(read(&quoted)),
+                    errors_of(read_with_override("", key, &edges)),
+                ] {
+                    assert!(
+                        errors.contains(&format!("`{key}` is ")),
+                        "{key}: {edges:?}: {errors}"
+                    );
+                    assert!(errors.contains(told), "{key}: {edges:?}: {errors}");
+                }
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn bytes_that_are_no_text_are_told() {
+    use std::os::unix::ffi::OsStringExt as _;
+    for setting in &SETTINGS {
+        for key in setting.keys() {
+            let errors = errors_of(Settings::read(&Sources {
+                overrides: &|name| {
+                    (name == key).then(|| OsString::from_vec(b"canary\xff".to_vec()))
+                },
+                ..Sources::file(ACCOUNT)
+            }));
+            assert!(
+                errors.contains(&format!("`{key}` is bytes")),
+                "{key}: {errors}"
+            );
+            assert!(!errors.contains("canary"), "{errors}");
+        }
+    }
+}
+
+#[test]
+fn a_misspelt_key_is_noticed_whatever_its_value() {
+    for value in ["", "null", "''", "[]", "!vault x", "x"] {
+        let errors = read(&format!("SERVICE_PASSWRD: {value}\n"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            errors.contains("`SERVICE_PASSWRD` is not a setting"),
+            "{value}: {errors}"
+        );
+        assert!(errors.contains("`SERVICE_PASSWORD`?"), "{value}: {errors}");
+    }
+    for (file, told) in [
+        ("? [a]\n: b", "a key is no text"),
+        ("~: b", "a key is no text"),
+        ("SERVICE_PASSWORD_FIL: x", "`SERVICE_PASSWORD_FILE`?"),
+    ] {
+        let errors = read(file).unwrap_err().to_string();
+        assert!(errors.contains(told), "{file}: {errors}");
+    }
+}
+
+#[test]
+fn no_limit_is_ever_switched_off_by_a_mistake() {
+    for key in [
+        "DEFAULT_RATE_LIMITS",
+        "INCIDENTS_API_RATE_LIMITS",
+        "WRONG_PASSWORD_LIMITS",
+    ] {
+        for written in [
+            "[null]",
+            "[~, 5 per second]",
+            "['']",
+            "''",
+            "' '",
+            "','",
+            "'5 per second,'",
+            "'5 per second;;7 per hour'",
+            "{}",
+            "[[]]",
+            "[[5 per second]]",
+            "'[5 per second'",
+            "'[null]'",
+            "[' 5 per second']",
+            "'[\"\"]'",
+        ] {
+            let errors = read(&format!("{key}: {written}"))
+                .expect_err(written)
+                .to_string();
+            assert!(
+                errors.contains(&format!("`{key}` is ")),
+                "{written}: {errors}"
+            );
+        }
+        for value in [",", "5 per second,,", "[null]", "[\"\"]", "null"] {
+            assert!(read_with_override("", key, value).is_err(), "{key}={value}");
+        }
+        let nine =
+            "['1/day', '2/day', '3/day', '4/day', '5/day', '6/day', '7/day', '8/day', '9/day']";
+        assert!(read(&format!("{key}: {nine}")).is_err());
+    }
+    assert_eq!(
+        with("WRONG_PASSWORD_LIMITS: []\n").wrong_password_limits,
+        []
+    );
+    assert_eq!(
+        with_override("WRONG_PASSWORD_LIMITS", "[]").wrong_password_limits,
+        []
+    );
 }
 
 #[test]
 fn the_shipped_password_is_refused_and_the_key_named() {
     let error = read(include_str!("../../config/config.yaml"))
         .unwrap()
-        .account
+        .account()
         .unwrap_err()
         .to_string();
     assert!(
@@ -135,7 +487,7 @@ fn scalars_are_kept_as_they_are_written() {
         ("'null'", "null"),
     ] {
         let file = format!("SERVICE_ID: a\nSERVICE_PASSWORD: {written}\n");
-        let account = read(&file).unwrap().account.unwrap();
+        let account = read(&file).unwrap().account().unwrap();
         let ExpectedPassword::Plain(password) = account.password else {
             panic!("{written} was taken for a hash");
         };
@@ -144,14 +496,11 @@ fn scalars_are_kept_as_they_are_written() {
 }
 
 #[test]
-fn an_override_counts_instead_of_the_file_and_an_empty_one_does_not() {
+fn an_override_counts_before_the_file_and_an_empty_one_does_not() {
     let file = "DEFAULT_CACHE_REFRESH: 30\n";
     let interval = |value: &str| {
-        Settings::read(file, |key| {
-            (key == "DEFAULT_CACHE_REFRESH").then(|| value.to_owned())
-        })
-        .unwrap()
-        .refresh_interval
+        let settings = read_with_override(file, "DEFAULT_CACHE_REFRESH", value);
+        settings.unwrap().refresh_interval
     };
     assert_eq!(interval("5"), Duration::from_secs(5));
     assert_eq!(interval(""), Duration::from_secs(30));
@@ -165,11 +514,18 @@ fn lists_may_be_yaml_or_text() {
     assert_eq!(yaml.incidents_rate_limits.len(), 2);
     assert_eq!(yaml.incidents_rate_limits, text.incidents_rate_limits);
     assert_eq!(yaml.incidents_rate_limits, variable.incidents_rate_limits);
+    let json = with_override(
+        "INCIDENTS_API_RATE_LIMITS",
+        r#"["5 per second", "100/hour"]"#,
+    );
+    assert_eq!(yaml.incidents_rate_limits, json.incidents_rate_limits);
 
     let yaml = with("TRUSTED_PROXIES: [10.0.0.0/8, '::1']\n");
     let text = with("TRUSTED_PROXIES: '10.0.0.0/8, ::1'\n");
     assert_eq!(yaml.trusted_proxies.len(), 2);
     assert_eq!(yaml.trusted_proxies, text.trusted_proxies);
+    let spelled = with_override("TRUSTED_PROXIES", r#"["::ffff:10.1.2.3/104", "[::1]"]"#);
+    assert_eq!(yaml.trusted_proxies, spelled.trusted_proxies);
 }
 
 #[test]
@@ -179,6 +535,11 @@ fn a_new_incident_type_needs_no_code() {
     for settings in [
         with(file),
         with_override("INCIDENTS_TYPES", "phishing:mailbox:employee_or_ip"),
+        with_override("INCIDENTS_TYPES", r#"["phishing:mailbox:employee_or_ip"]"#),
+        with_override(
+            "INCIDENTS_TYPES",
+            r#"[{"type": "phishing", "field": "mailbox", "identity": "employee_or_ip"}]"#,
+        ),
     ] {
         let [kind] = settings.incident_types.as_slice() else {
             panic!("{:?}", settings.incident_types);
@@ -202,23 +563,26 @@ fn the_endpoint_ends_in_a_slash_so_that_paths_are_looked_up_below_it() {
 
 #[test]
 fn upstream_is_told_the_services_own_account_unless_that_is_a_hash() {
-    let own = with("").upstream.unwrap();
+    let own = with("").upstream().unwrap();
     assert_eq!(
         (own.id.as_str(), own.password.expose()),
         ("auditor", "s3cret")
     );
     let other = with("UPSTREAM_ID: u\nUPSTREAM_PASSWORD: p\n")
-        .upstream
+        .upstream()
         .unwrap();
     assert_eq!((other.id.as_str(), other.password.expose()), ("u", "p"));
-    let list = with("UPSTREAM_ID: [u]\n").upstream.unwrap_err().to_string();
+    let list = with("UPSTREAM_ID: [u]\n")
+        .upstream()
+        .unwrap_err()
+        .to_string();
     assert!(list.contains("`UPSTREAM_ID` is a list"), "{list}");
     let hash = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$9sTbSlTio3Biev89thdrlKKiCaYsjjYVJxGAL3swxpQ";
     let hashed = read(&format!("SERVICE_ID: a\nSERVICE_PASSWORD: '{hash}'\n")).unwrap();
-    assert!(hashed.account.unwrap().is_costly());
+    assert!(hashed.account().unwrap().is_costly());
     assert!(
         hashed
-            .upstream
+            .upstream()
             .unwrap_err()
             .to_string()
             .contains("`UPSTREAM_PASSWORD`")
@@ -292,6 +656,20 @@ fn every_mistake_is_told_with_what_would_be_right() {
             "TRUSTED_PROXY_HEADER: 'a b'",
             &["TRUSTED_PROXY_HEADER", "`a b`"],
         ),
+        (
+            "TRUSTED_PROXY_HEADER: Authorization",
+            &["TRUSTED_PROXY_HEADER", "`Authorization`", "RFC 7239"],
+        ),
+        (
+            "REDIS_URL: 'redis://h:99999'",
+            &["REDIS_URL", "a port from 1 to 65535"],
+        ),
+        ("REDIS_URL: 'redis://h?db=3'", &["REDIS_URL", "the path"]),
+        ("REDIS_URL: 'redis://:a#b@h'", &["REDIS_URL", "%23"]),
+        (
+            "NODES_TO_PROBE: 'ftp://h/'",
+            &["NODES_TO_PROBE", "`ftp://h/`", "http:// or https://"],
+        ),
         ("INCIDENTS_TYPES: []", &["INCIDENTS_TYPES", "empty"]),
         (
             "INCIDENTS_TYPES: ['a:b:employee', 'a:c:ip']",
@@ -345,7 +723,7 @@ fn accounts_that_cannot_be_used_are_told_apart() {
         ("SERVICE_ID: a", "`SERVICE_PASSWORD` is not set"),
         (
             "SERVICE_ID: a\nSERVICE_PASSWORD: ''",
-            "`SERVICE_PASSWORD` is not set",
+            "`SERVICE_PASSWORD` is empty",
         ),
         ("SERVICE_ID: 'a:b'\nSERVICE_PASSWORD: p", "without colon"),
         ("SERVICE_ID: a\nSERVICE_PASSWORD: [p]", "a text"),
@@ -354,7 +732,7 @@ fn accounts_that_cannot_be_used_are_told_apart() {
             "hash-password",
         ),
     ] {
-        let error = read(file).unwrap().account.expect_err(file).to_string();
+        let error = read(file).unwrap().account().expect_err(file).to_string();
         assert!(error.contains(told), "{file}: {error}");
     }
 }
@@ -374,10 +752,57 @@ fn all_mistakes_are_told_at_once_and_no_secret_with_them() {
 }
 
 #[test]
+fn what_is_shown_can_be_read_again_and_tells_no_secret() {
+    let settings = read(
+        "SERVICE_ID: 'o''neil'\nSERVICE_PASSWORD: 'topsecret'\n\
+         REDIS_URL: 'redis://me:topsecret@h:1/2'\nUPSTREAM_PASSWORD: 'topsecret'\n\
+         BASE_ENDPOINT: 'http://u/x'\nTRUSTED_PROXIES: [10.0.0.0/8]\nAPI_TIMEOUT: 2.5\n\
+         HISTORY_STORE: s3://bucket/a/b/\nNODES_TO_PROBE: 'http://h:9000/healthz'\n",
+    )
+    .unwrap();
+    let shown = settings.describe();
+    assert!(!shown.contains("topsecret"), "{shown}");
+    assert!(shown.contains("redis://me:***@h:1/2"), "{shown}");
+    let again = read(&shown).unwrap();
+    assert_eq!(again.describe(), shown);
+    assert_eq!(again.account().unwrap().id, "o'neil");
+}
+
+#[test]
+fn no_error_shows_a_password_of_an_address() {
+    for key in [
+        "BASE_ENDPOINT",
+        "NODES_TO_PROBE",
+        "HISTORY_STORE",
+        "REDIS_URL",
+    ] {
+        for value in [
+            "https://user:canary@h:x/",
+            "https://user:canary@h/",
+            "https://canary@h/",
+            "http:/user:canary@h/",
+            "user:canary@h",
+            "https://user:can/canary@h",
+            "https://user:canary",
+            "s3://key:canary@bucket/x",
+            "redis://:canary@h:99999",
+            "ftp://user:canary@h/?token=canary",
+        ] {
+            let errors = read(&format!("{key}: '{value}'")).err();
+            let shown = format!(
+                "{errors:?} {}",
+                errors.clone().map_or_else(String::new, |e| e.to_string())
+            );
+            assert!(!shown.contains("canary"), "{key}: {shown}");
+            assert!(errors.is_some() || key == "HISTORY_STORE", "{key}: {value}");
+        }
+    }
+}
+
+#[test]
 fn the_history_is_in_a_folder_a_bucket_or_nowhere() {
     let store = |text: &str| {
-        let overrides = |key: &str| (key == "HISTORY_STORE").then(|| text.to_owned());
-        Settings::read("", overrides).map(|settings| settings.history_store)
+        read_with_override("", "HISTORY_STORE", text).map(|settings| settings.history_store)
     };
     let folder = |path: &str| Some(HistoryStore::Folder(path.to_owned()));
     let bucket = |bucket: &str, prefix: &str| {

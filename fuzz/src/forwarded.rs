@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use domain::settings::Settings;
-use domain::settings::client_address::{client_address, counting_key, parse_hop};
+use domain::settings::client_address::{ForwardingHeader, client_address, counting_key, parse_hop};
+use domain::settings::{Settings, Sources};
 
 /// Reads a peer's address, the trusted networks as the settings hold them, and the lines of a
 /// forwarding header.
@@ -16,13 +16,15 @@ pub fn check(data: &[u8]) {
         return;
     };
     let trusted = String::from_utf8_lossy(trusted).into_owned();
-    let settings = Settings::read("", |key| {
-        (key == "TRUSTED_PROXIES").then(|| trusted.clone())
+    let settings = Settings::read(&Sources {
+        overrides: &|key| (key == "TRUSTED_PROXIES").then(|| trusted.clone().into()),
+        ..Sources::file("")
     });
     let networks = settings.map_or_else(|_| Vec::new(), |settings| settings.trusted_proxies);
     let is_trusted = |address: &IpAddr| networks.iter().any(|network| network.contains(address));
     let lines = String::from_utf8_lossy(lines);
-    let client = client_address(peer, &networks, lines.lines());
+    let header = ForwardingHeader::default();
+    let client = client_address(peer, &networks, &header, lines.lines());
 
     let hops: Vec<Option<IpAddr>> = lines
         .lines()

@@ -1,8 +1,8 @@
-//! What comes from outside, thrown at the code that reads it. Each module has one function `check`,
+//! What comes from outside, given to the code that reads it. Each module has one function `check`,
 //! which takes any bytes and panics when something does not hold that must: not only that nothing
 //! panics, but what a plain model says of the same bytes.
 //!
-//! A program for each is in `targets`, its first inputs are in `seeds`; the tests of the refresher run
+//! A program for each is in `targets`, its first inputs are in `seeds`; the tests of `grouping` run
 //! every check over them.
 
 pub mod authorization;

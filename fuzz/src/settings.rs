@@ -1,8 +1,7 @@
 //! The settings: whatever the file and the environment hold, no password shows, and what is shown is
 //! read back as the same.
 
-use domain::settings::Settings;
-use refresher::configuration::{describe, upstream};
+use domain::settings::{Settings, Sources};
 
 /// Stands in for every password.
 const CANARY: &str = "cAnArY-7f3e";
@@ -33,22 +32,31 @@ pub fn check(data: &[u8]) {
     let overrides = |key: &str| {
         let mut lines = environment.lines().filter_map(|line| line.split_once('='));
         let (_, value) = lines.find(|(name, _)| *name == key)?;
-        Some(value.to_owned())
+        Some(value.into())
     };
-    match Settings::read(&file, overrides) {
+    let sources = Sources {
+        file: &file,
+        overrides: &overrides,
+        // A secret of a file is hidden as any other.
+        secret_file: &|_| Ok(CANARY.into()),
+    };
+    match Settings::read(&sources) {
         Err(errors) => hidden(&errors.to_string()),
         Ok(settings) => {
             // A password as a user id would rightly show: the last of the passwords has one.
-            let shown = describe(&settings);
+            let shown = settings.describe();
             if choice % PASSWORDS.len() != 7 {
                 hidden(&shown);
             }
             hidden(&format!("{settings:?}"));
-            if let Err(error) = upstream("config.yaml".as_ref(), &settings) {
+            if let Err(error) = settings.account() {
                 hidden(&error.to_string());
             }
-            let again = Settings::read(&shown, |_| None).expect("what is shown can be read");
-            assert_eq!(describe(&again), shown);
+            if let Err(error) = settings.upstream() {
+                hidden(&error.to_string());
+            }
+            let again = Settings::read(&Sources::file(&shown)).expect("what is shown can be read");
+            assert_eq!(again.describe(), shown);
         }
     }
 }

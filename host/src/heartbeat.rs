@@ -17,7 +17,7 @@ use std::{
 use domain::{
     contract::keys::Keys,
     contract::node::{self, BEAT_EVERY_MS, Kind, Node},
-    settings::{self, Settings},
+    settings::{self, Settings, Sources},
 };
 use thiserror::Error;
 use tokio::{
@@ -147,7 +147,11 @@ impl Reported {
             Some(Err(_)) | None => String::new(),
         };
         let value = |name: &str| self.variables.get(name).cloned();
-        Settings::read(&text, |key| settings::from_variables(key, value))
+        let sources = Sources {
+            overrides: &|key| settings::table::from_variables(key, value).map(Into::into),
+            ..Sources::file(&text)
+        };
+        Settings::read(&sources)
             .map_err(|errors| BeatError::Settings(errors.to_string().replace('\n', "; ")))
     }
 

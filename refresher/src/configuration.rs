@@ -1,16 +1,15 @@
-//! The settings as the refresher needs them: read from file and environment, checked as a whole,
-//! and shown with the secrets hidden.
+//! The settings as the refresher needs them: read from file and environment, and checked as a whole.
 
-use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
-use domain::settings::credentials::ExpectedPassword;
-use domain::settings::{HistoryStore, SettingError, SettingErrors, Settings, UpstreamAccount};
+use domain::settings::{
+    LONGEST_SECRET_FILE, SettingError, SettingErrors, Settings, Sources, UpstreamAccount,
+};
 use thiserror::Error;
 use url::Url;
-
-use crate::store::hidden;
 
 /// Why there are no settings.
 #[derive(Debug, Error)]
@@ -51,8 +50,22 @@ pub fn read(path: &Path) -> Result<Settings, ConfigurationError> {
         path: path.to_owned(),
         source,
     })?;
-    let from_environment = |key: &str| env::var_os(key)?.into_string().ok();
-    Settings::read(&text, from_environment).map_err(|errors| unusable(path, errors))
+    let sources = Sources {
+        file: &text,
+        overrides: &|key| env::var_os(key),
+        secret_file: &|name| secret_file(path, name),
+    };
+    Settings::read(&sources).map_err(|errors| unusable(path, errors))
+}
+
+/// What stands in the file `name`, seen from the folder of the configuration file at `path`.
+fn secret_file(path: &Path, name: &str) -> io::Result<Vec<u8>> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut bytes = Vec::new();
+    File::open(folder.join(name))?
+        .take(LONGEST_SECRET_FILE as u64 + 1)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Checks what a refresh needs besides.
@@ -61,7 +74,8 @@ pub fn read(path: &Path) -> Result<Settings, ConfigurationError> {
 /// When the accounts or the upstream address cannot be used.
 pub fn upstream(path: &Path, settings: &Settings) -> Result<UpstreamSettings, ConfigurationError> {
     let mut errors = Vec::new();
-    if let Err(error) = &settings.account {
+    let own = settings.account();
+    if let Err(error) = &own {
         errors.push(error.clone());
     }
     let base = settings.base_endpoint.clone();
@@ -71,15 +85,12 @@ pub fn upstream(path: &Path, settings: &Settings) -> Result<UpstreamSettings, Co
             accepted: "set it to the address of the upstream API, such as https://incidents.example.com/api/",
         });
     }
-    match (&settings.upstream, base) {
+    match (settings.upstream(), base) {
         (Ok(account), Some(base)) if errors.is_empty() => {
-            return Ok(UpstreamSettings {
-                base,
-                account: account.clone(),
-            });
+            return Ok(UpstreamSettings { base, account });
         }
         // Without an account of the service it has nothing to fall back on: that is said already.
-        (Err(error), _) if settings.account.is_ok() => errors.push(error.clone()),
+        (Err(error), _) if own.is_ok() => errors.push(error),
         _ => {}
     }
     Err(unusable(path, SettingErrors(errors)))
@@ -92,123 +103,12 @@ fn unusable(path: &Path, errors: SettingErrors) -> ConfigurationError {
     }
 }
 
-/// The settings in force, as the file would have them, without secrets.
-#[must_use]
-pub fn describe(settings: &Settings) -> String {
-    let mut text = String::new();
-    let mut line = |key: &str, value: &dyn std::fmt::Display| {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{key}: {value}");
-    };
-    if let Ok(account) = &settings.account {
-        line("SERVICE_ID", &quoted(&account.id));
-        line(
-            "SERVICE_PASSWORD",
-            &match account.password {
-                ExpectedPassword::Plain(_) => "'***' # plain text",
-                ExpectedPassword::Argon2id(_) => "'***' # an argon2id hash",
-            },
-        );
-    }
-    line(
-        "DEFAULT_CACHE_REFRESH",
-        &settings.refresh_interval.as_secs_f64(),
-    );
-    line(
-        "DEFAULT_RATE_LIMITS",
-        &list(settings.default_rate_limits.iter()),
-    );
-    line(
-        "INCIDENTS_API_RATE_LIMITS",
-        &list(settings.incidents_rate_limits.iter()),
-    );
-    line(
-        "WRONG_PASSWORD_LIMITS",
-        &list(settings.wrong_password_limits.iter()),
-    );
-    line("EXECUTOR_MAX_WORKERS", &settings.max_workers);
-    if let Some(base) = &settings.base_endpoint {
-        line("BASE_ENDPOINT", &quoted(base.as_str()));
-    }
-    if let Ok(upstream) = &settings.upstream {
-        line("UPSTREAM_ID", &quoted(&upstream.id));
-        line("UPSTREAM_PASSWORD", &"'***'");
-    }
-    line("API_TIMEOUT", &settings.api_timeout.as_secs_f64());
-    line("API_RETRIES", &settings.api_retries);
-    line("API_MAX_BODY_BYTES", &settings.api_max_body_bytes);
-    line("INCIDENTS_TYPES", &"");
-    for kind in &settings.incident_types {
-        line(
-            "  - { type",
-            &format_args!(
-                "{}, field: {}, identity: {} }}",
-                kind.name,
-                kind.field,
-                kind.identity.name()
-            ),
-        );
-    }
-    line("REDIS_URL", &quoted(&hidden(&settings.redis_url)));
-    line("REDIS_KEY_PREFIX", &quoted(&settings.redis_key_prefix));
-    line("SNAPSHOT_WAIT", &settings.snapshot_wait.as_secs_f64());
-    line("HISTORY_STORE", &quoted(&history_store(settings)));
-    line(
-        "HISTORY_MAX_DAYS",
-        &(settings.history_max_age.as_secs() / 86_400),
-    );
-    line("HISTORY_MAX_BYTES", &settings.history_max_bytes);
-    line("SHUTDOWN_ENABLED", &settings.shutdown_enabled);
-    line("NODES_TO_PROBE", &list(settings.nodes_to_probe.iter()));
-    line("TRUSTED_PROXIES", &list(settings.trusted_proxies.iter()));
-    line(
-        "TRUSTED_PROXY_HEADER",
-        &quoted(&settings.trusted_proxy_header),
-    );
-    text
-}
-
-fn history_store(settings: &Settings) -> String {
-    match &settings.history_store {
-        None => "none".to_owned(),
-        Some(HistoryStore::Folder(folder)) => folder.clone(),
-        Some(HistoryStore::S3 { bucket, prefix }) if prefix.is_empty() => format!("s3://{bucket}"),
-        Some(HistoryStore::S3 { bucket, prefix }) => format!("s3://{bucket}/{prefix}"),
-    }
-}
-
-/// A text in YAML's single quotes.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
-fn list(items: impl Iterator<Item = impl ToString>) -> String {
-    let items: Vec<String> = items.map(|item| quoted(&item.to_string())).collect();
-    format!("[{}]", items.join(", "))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn settings(text: &str) -> Settings {
-        Settings::read(text, |_| None).unwrap()
-    }
-
-    #[test]
-    fn what_is_shown_can_be_read_again_and_tells_no_secret() {
-        let settings = settings(
-            "SERVICE_ID: 'o''neil'\nSERVICE_PASSWORD: 'topsecret'\n\
-             REDIS_URL: 'redis://me:topsecret@h:1/2'\nUPSTREAM_PASSWORD: 'topsecret'\n\
-             BASE_ENDPOINT: 'http://u/x'\nTRUSTED_PROXIES: [10.0.0.0/8]\nAPI_TIMEOUT: 2.5\n\
-             HISTORY_STORE: s3://bucket/a/b/\nNODES_TO_PROBE: 'http://h:9000/healthz'\n",
-        );
-        let shown = describe(&settings);
-        assert!(!shown.contains("topsecret"), "{shown}");
-        assert!(shown.contains("redis://me:***@h:1/2"), "{shown}");
-        let again = Settings::read(&shown, |_| None).unwrap();
-        assert_eq!(describe(&again), shown);
-        assert_eq!(again.account.unwrap().id, "o'neil");
+        Settings::read(&Sources::file(text)).unwrap()
     }
 
     #[test]

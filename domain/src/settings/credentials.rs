@@ -15,7 +15,7 @@ pub const PLACEHOLDER: &str = "changeit";
 const LONGEST_HEADER: usize = 4096;
 
 /// A text that never shows itself in logs or errors.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
@@ -99,12 +99,30 @@ pub enum PasswordError {
         "it begins like a PHC hash but is not a valid argon2id hash; make one with `refresher hash-password`"
     )]
     BadHash,
-    /// Checking it would take more memory than a component should use.
+    /// Checking it would take more memory or time than a request may.
     #[error(
-        "its argon2id parameters are too costly; accepted: m up to 262144 (KiB), t up to 16, p up to 16"
+        "its argon2id parameters cost too much for a request (memory of an instance, well under a second); accepted: m up to 65536 (KiB), t times m up to 196608, p up to 16"
     )]
     CostlyHash,
 }
+
+/// The memory that checking a hash may take, in KiB: an instance of the component has room for it, and
+/// with [`MOST_WORK`] it is what RFC 9106 (section 4) recommends where memory is scarce.
+const MOST_MEMORY_KIB: u32 = 65_536;
+
+/// The memory in KiB times the passes over it that checking a hash may take: some tenths of a second in
+/// WebAssembly.
+const MOST_WORK: u32 = 3 * MOST_MEMORY_KIB;
+
+/// The lanes that a hash may have; they are computed one after the other.
+const MOST_LANES: u32 = 16;
+
+/// How hashes begin that other systems make (modular crypt and LDAP), none of which can be checked here:
+/// taken as a plain password, nobody would ever get in.
+const OTHER_HASHES: [&str; 17] = [
+    "$1$", "$2", "$5$", "$6$", "$7$", "$apr1$", "$argon2", "$gy$", "$md5", "$pbkdf2", "$scrypt",
+    "$sha1$", "$y$", "{crypt}", "{sha", "{ssha", "{argon2",
+];
 
 impl ExpectedPassword {
     /// Reads the configured password.
@@ -112,30 +130,41 @@ impl ExpectedPassword {
     /// # Errors
     /// When it is the placeholder, empty, or a hash that is not argon2id or asks for too much.
     pub fn parse(text: &str) -> Result<Self, PasswordError> {
+        let start: String = text.chars().take(16).collect();
+        let start = start.to_ascii_lowercase();
         match text {
             "" => Err(PasswordError::Empty),
             PLACEHOLDER => Err(PasswordError::Placeholder),
-            hash if hash.starts_with("$argon2")
-                || hash.starts_with("$2")
-                || hash.starts_with("$pbkdf2")
-                || hash.starts_with("$scrypt") =>
-            {
-                let parsed = PasswordHash::new(hash).map_err(|_| PasswordError::BadHash)?;
-                if parsed.algorithm != argon2::ARGON2ID_IDENT
-                    || parsed.hash.is_none()
-                    || parsed.salt.is_none()
-                {
-                    return Err(PasswordError::BadHash);
-                }
-                let cost = argon2::Params::try_from(&parsed).map_err(|_| PasswordError::BadHash)?;
-                if cost.m_cost() > 262_144 || cost.t_cost() > 16 || cost.p_cost() > 16 {
-                    return Err(PasswordError::CostlyHash);
-                }
+            hash if OTHER_HASHES.iter().any(|other| start.starts_with(other)) => {
+                check_hash(hash)?;
                 Ok(Self::Argon2id(Secret::new(hash)))
             }
             plain => Ok(Self::Plain(Secret::new(plain))),
         }
     }
+}
+
+/// Whether `text` is an argon2id hash that a request can check.
+fn check_hash(text: &str) -> Result<(), PasswordError> {
+    let bad = PasswordError::BadHash;
+    let hash = PasswordHash::new(text).map_err(|_| bad)?;
+    if hash.algorithm != argon2::ARGON2ID_IDENT || hash.hash.is_none() {
+        return Err(bad);
+    }
+    // The check would refuse these, too: every login, then.
+    argon2::Version::try_from(hash.version.ok_or(bad)?).map_err(|_| bad)?;
+    let mut salt = [0; argon2::password_hash::Salt::MAX_LENGTH];
+    let salt = hash.salt.ok_or(bad)?.decode_b64(&mut salt);
+    if salt.map_err(|_| bad)?.len() < argon2::MIN_SALT_LEN {
+        return Err(bad);
+    }
+    let cost = argon2::Params::try_from(&hash).map_err(|_| bad)?;
+    let work = u64::from(cost.m_cost()) * u64::from(cost.t_cost());
+    if cost.m_cost() > MOST_MEMORY_KIB || work > u64::from(MOST_WORK) || cost.p_cost() > MOST_LANES
+    {
+        return Err(PasswordError::CostlyHash);
+    }
+    Ok(())
 }
 
 /// The one account that the service knows.
@@ -266,11 +295,54 @@ mod tests {
                 "{bad}"
             );
         }
-        let costly = cheap_hash("x").replace("m=8", "m=4194304");
-        assert_eq!(
-            ExpectedPassword::parse(&costly),
-            Err(PasswordError::CostlyHash)
-        );
+        for (cost, usable) in [
+            ("m=19456,t=2,p=1", true),
+            ("m=65536,t=3,p=4", true),
+            ("m=65536,t=1,p=16", true),
+            ("m=65536,t=4,p=1", false),
+            ("m=65537,t=1,p=1", false),
+            ("m=262144,t=1,p=1", false),
+            ("m=4194304,t=1,p=1", false),
+            ("m=19456,t=11,p=1", false),
+            ("m=19456,t=2,p=17", false),
+            ("m=8,t=4294967295,p=1", false),
+        ] {
+            let parsed = ExpectedPassword::parse(&cheap_hash("x").replace("m=8,t=1,p=1", cost));
+            match usable {
+                true => assert!(
+                    matches!(parsed, Ok(ExpectedPassword::Argon2id(_))),
+                    "{cost}"
+                ),
+                false => assert_eq!(parsed, Err(PasswordError::CostlyHash), "{cost}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_hash_that_no_login_could_match_is_refused() {
+        let good = cheap_hash("x");
+        for bad in [
+            good.replace("$v=19", ""),
+            good.replace("v=19", "v=18"),
+            good.replace("c29tZXNhbHQ", "c2FsdA"),
+            good.replace("argon2id", "Argon2id"),
+            good.replace("argon2id", "argon2d"),
+            good[..good.rfind('$').unwrap()].to_owned(),
+            "$6$rounds=5000$salt$hash".to_owned(),
+            "$y$j9T$salt$hash".to_owned(),
+            "$apr1$salt$hash".to_owned(),
+            "{SSHA}aGFzaA==".to_owned(),
+        ] {
+            assert_eq!(
+                ExpectedPassword::parse(&bad),
+                Err(PasswordError::BadHash),
+                "{bad}"
+            );
+        }
+        for plain in ["$", "$money", "a$6$b", "{}", "5$1$"] {
+            let parsed = ExpectedPassword::parse(plain);
+            assert!(matches!(parsed, Ok(ExpectedPassword::Plain(_))), "{plain}");
+        }
     }
 
     #[test]

@@ -28,12 +28,17 @@ pub struct RateLimitError {
     problem: &'static str,
 }
 
+impl RateLimitError {
+    /// What is wrong with which part.
+    pub(super) fn reason(&self) -> String {
+        format!("`{}` ({})", self.found.escape_debug(), self.problem)
+    }
+}
+
 /// The longest window that is accepted: ten years. It keeps every computation far from overflow.
 const LONGEST_WINDOW_S: u64 = 10 * 365 * 24 * 3600;
 /// The largest count that is accepted: what a double still holds exactly, as Redis's scripts count.
 const LARGEST_COUNT: u64 = 1 << 53;
-/// More limits than this on one route are a mistake, and each costs work in every request.
-const MOST_LIMITS: usize = 8;
 
 const UNITS: [(&str, u64); 6] = [
     ("second", 1),
@@ -45,6 +50,9 @@ const UNITS: [(&str, u64); 6] = [
 ];
 
 impl RateLimit {
+    /// More limits than this on one route are a mistake, and each costs work in every request.
+    pub const MOST: usize = 8;
+
     /// Parses one limit.
     ///
     /// # Errors
@@ -92,17 +100,13 @@ impl RateLimit {
         })
     }
 
-    /// Parses a list of limits separated by `,`, `;` or `|`. An empty text is no limit.
+    /// Parses a list of limits separated by `,`, `;` or `|`.
     ///
     /// # Errors
-    /// When a part is not in the notation, or there are more than eight.
+    /// When a part is empty or not in the notation, or there are more than [`MOST`](Self::MOST).
     pub fn parse_list(text: &str) -> Result<Vec<Self>, RateLimitError> {
-        let parts: Vec<&str> = text
-            .split([',', ';', '|', '\n'])
-            .map(str::trim)
-            .filter(|part| !part.is_empty())
-            .collect();
-        if parts.len() > MOST_LIMITS {
+        let parts: Vec<&str> = text.split([',', ';', '|', '\n']).collect();
+        if parts.len() > Self::MOST {
             return Err(RateLimitError {
                 found: text.chars().take(80).collect(),
                 problem: "there are more than 8 limits",
@@ -175,13 +179,17 @@ mod tests {
 
     #[test]
     fn lists_may_use_every_separator() {
-        let found =
-            RateLimit::parse_list("5 per second, 1000 per day;20/minute | 1/year\n").unwrap();
+        let found = RateLimit::parse_list("5 per second, 1000 per day;20/minute | 1/year").unwrap();
         assert_eq!(
             found.iter().map(|l| l.count).collect::<Vec<_>>(),
             [5, 1000, 20, 1]
         );
-        assert_eq!(RateLimit::parse_list("  ").unwrap(), []);
+        for with_nothing in ["", "  ", "1/day,", "1/day;;2/hour", ",1/day"] {
+            assert!(
+                RateLimit::parse_list(with_nothing).is_err(),
+                "{with_nothing}"
+            );
+        }
     }
 
     #[test]

@@ -13,6 +13,6 @@ use crate::configuration;
 pub(crate) fn check_config(path: &Path) -> Result<()> {
     let settings = configuration::read(path)?;
     configuration::upstream(path, &settings)?;
-    print!("{}", configuration::describe(&settings));
+    print!("{}", settings.describe());
     Ok(())
 }

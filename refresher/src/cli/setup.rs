@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use chrono::{DateTime, SecondsFormat};
-use domain::settings::Settings;
+use domain::settings::{Settings, without_password};
 
 use crate::history::retention::Bounds;
 use crate::history::{History, Recorded};
@@ -15,7 +15,7 @@ use crate::leadership::lease::Lease;
 use crate::nodes::heartbeat::{Activity, Heartbeat};
 use crate::refresh::Refresher;
 use crate::refresh::fetch::Upstream;
-use crate::store::{Store, hidden};
+use crate::store::Store;
 use crate::{configuration, tls};
 
 /// How much later than two refreshes a leader counts as hanging.
@@ -35,7 +35,10 @@ pub(super) fn open_store(settings: &Settings) -> Result<Store> {
 /// # Errors
 /// The address is not one of a Redis.
 pub(super) fn store(settings: &Settings) -> Result<Arc<Store>> {
-    tracing::info!(redis = hidden(&settings.redis_url), "uses this Redis");
+    tracing::info!(
+        redis = without_password(&settings.redis_url),
+        "uses this Redis"
+    );
     Ok(Arc::new(open_store(settings)?))
 }
 

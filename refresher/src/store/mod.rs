@@ -28,7 +28,6 @@ use tokio::sync::Mutex;
 use crate::leadership::lease::{self, Leadership};
 pub use call::call;
 use place::Place;
-pub use place::hidden;
 
 /// How long to wait for the answer to a small command.
 const ANSWER: Duration = Duration::from_millis(900);

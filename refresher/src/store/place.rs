@@ -233,19 +233,6 @@ fn node(host: &str, port: u16) -> Node {
     }
 }
 
-/// `url` without its password.
-#[must_use]
-pub fn hidden(url: &Secret) -> String {
-    let Some(mut address) = Address::parse(url.expose()) else {
-        return "[not an address]".to_owned();
-    };
-    if address.redis.password().is_some() {
-        // Only an address without a host cannot have one, and then it has none.
-        let _ = address.redis.set_password(Some("***"));
-    }
-    address.to_string()
-}
-
 /// The parts of `REDIS_URL`, which may also be
 /// `redis+sentinel://[user:password@]host:port[,host:port…]/SERVICE[/database]`.
 struct Address {
@@ -288,28 +275,6 @@ impl Address {
             nodes: nodes.collect::<Option<_>>()?,
             service: service.clone(),
         })
-    }
-}
-
-impl fmt::Display for Address {
-    /// As it was written, but for what was changed of `redis`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some((hosts, service)) = &self.sentinels else {
-            return self.redis.fmt(f);
-        };
-        let (scheme, user) = (self.redis.scheme(), self.redis.username());
-        write!(f, "{scheme}+sentinel://{user}")?;
-        if let Some(password) = self.redis.password() {
-            write!(f, ":{password}")?;
-        }
-        if self.redis.password().is_some() || !user.is_empty() {
-            f.write_str("@")?;
-        }
-        write!(f, "{hosts}/{service}")?;
-        match self.redis.path() {
-            "" | "/" => Ok(()),
-            database => f.write_str(database),
-        }
     }
 }
 
@@ -357,22 +322,6 @@ mod tests {
             "redis+sentinel://,/s",
         ] {
             assert!(super::tests::place(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_password_is_hidden_and_the_rest_is_shown() {
-        for (url, shown) in [
-            ("redis://me:secret@h:1/2", "redis://me:***@h:1/2"),
-            ("rediss://h", "rediss://h"),
-            (
-                "redis+sentinel://:secret@a:1,b:2/main/3",
-                "redis+sentinel://:***@a:1,b:2/main/3",
-            ),
-            ("redis+sentinel://a,b/main", "redis+sentinel://a,b/main"),
-            ("redis://:secret@h:x", "[not an address]"),
-        ] {
-            assert_eq!(hidden(&Secret::new(url)), shown);
         }
     }
 
