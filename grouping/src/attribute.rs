@@ -26,6 +26,85 @@ pub struct Identities {
     others: HashMap<Box<[u8]>, u64>,
     entries: u64,
     rejected: u64,
+    samples: Vec<String>,
+}
+
+/// Rejected entries that are kept for the log, and characters of each.
+const SAMPLES: usize = 5;
+const SAMPLE_CHARS: usize = 100;
+
+/// One entry of the identity map.
+struct Entry<'a> {
+    /// None if it is empty or cannot be read.
+    address: Option<&'a [u8]>,
+    employee: Option<u64>,
+    /// The whole entry.
+    text: &'a [u8],
+}
+
+/// Calls `visit` with each entry of the identity map `body`.
+fn for_each_entry(body: &[u8], mut visit: impl FnMut(Entry<'_>)) -> Result<(), PayloadError> {
+    if body.len() as u64 > LARGEST_BODY {
+        return Err(PayloadError::TooLarge);
+    }
+    let mut scanner = Scanner::new(body)?;
+    scanner.skip_whitespace();
+    if scanner.peek() != Some(b'{') {
+        scanner.value()?;
+        return Err(PayloadError::Shape(
+            "expected an object of addresses and employee ids",
+        ));
+    }
+    scanner.enter()?;
+    let mut more = scanner.peek() != Some(b'}');
+    if !more {
+        scanner.leave();
+    }
+    while more {
+        let name = scanner.name()?;
+        let start = scanner.at();
+        let value = scanner.value()?;
+        let digits = match value {
+            Value::Number => &body[start..scanner.at()],
+            Value::String { .. } => &body[start + 1..scanner.at() - 1],
+            Value::Other => &[],
+        };
+        let unescaped = match name.escaped {
+            true => unescape(body, name).map(String::into_bytes),
+            false => None,
+        };
+        let address = match &unescaped {
+            Some(address) => Some(address.as_slice()),
+            None => (!name.escaped).then(|| &body[name.start..name.end]),
+        };
+        visit(Entry {
+            address: address.filter(|address| !address.is_empty()),
+            employee: employee_id(digits),
+            text: &body[name.start - 1..scanner.at()],
+        });
+        more = scanner.another(b'}')?;
+    }
+    scanner.end()?;
+    Ok(())
+}
+
+/// Whether the identity map `body` has `address`, but with a value that is no employee id.
+///
+/// # Errors
+/// When the answer is not a JSON object.
+pub(crate) fn is_rejected(body: &[u8], address: &[u8]) -> Result<bool, PayloadError> {
+    let same = |other: &[u8]| {
+        let (one, other) = (parse_address(address), parse_address(other));
+        one.is_some() && one == other
+    };
+    let mut found = false;
+    for_each_entry(body, |entry| {
+        let is_meant = entry
+            .address
+            .is_some_and(|other| other == address || same(other));
+        found |= is_meant && entry.employee.is_none();
+    })?;
+    Ok(found)
 }
 
 impl Identities {
@@ -34,51 +113,20 @@ impl Identities {
     /// # Errors
     /// When the answer is not a JSON object.
     pub fn parse(body: &[u8]) -> Result<Self, PayloadError> {
-        if body.len() as u64 > LARGEST_BODY {
-            return Err(PayloadError::TooLarge);
-        }
         let mut identities = Self::default();
-        let mut scanner = Scanner::new(body)?;
-        scanner.skip_whitespace();
-        if scanner.peek() != Some(b'{') {
-            scanner.value()?;
-            return Err(PayloadError::Shape(
-                "expected an object of addresses and employee ids",
-            ));
-        }
-        scanner.enter()?;
-        let mut more = scanner.peek() != Some(b'}');
-        if !more {
-            scanner.leave();
-        }
-        while more {
-            let name = scanner.name()?;
-            let start = scanner.at();
-            let value = scanner.value()?;
-            let digits = match value {
-                Value::Number => &body[start..scanner.at()],
-                Value::String { .. } => &body[start + 1..scanner.at() - 1],
-                Value::Other => &[],
-            };
-            let address = if name.escaped {
-                unescape(body, name).map(String::into_bytes)
-            } else {
-                None
-            };
-            let address = match &address {
-                Some(address) => Some(address.as_slice()),
-                None => (!name.escaped).then(|| &body[name.start..name.end]),
-            };
-            match (address, employee_id(digits)) {
-                (Some(address), Some(employee)) if !address.is_empty() => {
-                    identities.insert(address, employee)
-                }
-                _ => identities.rejected += 1,
-            }
-            more = scanner.another(b'}')?;
-        }
-        scanner.end()?;
+        for_each_entry(body, |entry| match (entry.address, entry.employee) {
+            (Some(address), Some(employee)) => identities.insert(address, employee),
+            _ => identities.reject(entry.text),
+        })?;
         Ok(identities)
+    }
+
+    fn reject(&mut self, entry: &[u8]) {
+        self.rejected += 1;
+        if self.samples.len() < SAMPLES {
+            let text = String::from_utf8_lossy(entry);
+            self.samples.push(text.chars().take(SAMPLE_CHARS).collect());
+        }
     }
 
     fn insert(&mut self, address: &[u8], employee: u64) {
@@ -104,6 +152,12 @@ impl Identities {
     #[must_use]
     pub fn rejected(&self) -> u64 {
         self.rejected
+    }
+
+    /// The first of the entries that had no employee id, cut off where they are long: for the log.
+    #[must_use]
+    pub fn samples(&self) -> &[String] {
+        &self.samples
     }
 
     /// Whom `row` of `run` concerns.
@@ -198,6 +252,12 @@ mod tests {
         assert_eq!(look_up(map, "bad"), Attribution::NotAnAddress);
         let parsed = Identities::parse(map.as_bytes()).unwrap();
         assert_eq!((parsed.entries(), parsed.rejected()), (3, 3));
+        assert_eq!(
+            parsed.samples(),
+            [r#""bad": null"#, r#""worse": -1"#, r#""": 1"#]
+        );
+        let rejects = |address: &[u8]| is_rejected(map.as_bytes(), address).unwrap();
+        assert!(rejects(b"worse") && !rejects(b"17.1.2.3") && !rejects(b"17.1.2.4"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use domain::contract::record::Freshness;
 use domain::incident::IncidentType;
 use thiserror::Error;
 
-use crate::attribute::Identities;
+use crate::attribute::{Identities, is_rejected};
 use crate::endpoint::PerEndpoint;
 use crate::report::{Assigned, Fate};
 use crate::rows::{PayloadError, RowAt, Run, is_named};
@@ -126,6 +126,8 @@ pub struct Explained {
     pub row: String,
     /// Whom it concerns.
     pub concerns: Concerns,
+    /// Whether the identity map has its address, but with a value that is no employee id.
+    pub is_entry_rejected: bool,
     /// Where it went.
     pub fate: Fate,
     /// How its type's endpoint does.
@@ -178,9 +180,9 @@ pub fn explain(basis: &Basis, question: &Question) -> Result<Explanation, Explai
             known: types.iter().map(|kind| kind.name.clone()).collect(),
         });
     }
-    let identities = basis.endpoints.identities.answer.as_ref();
-    let identities = Identities::parse(identities.ok_or(ExplainError::NoIdentities)?)
-        .map_err(|error| unusable("identities", error))?;
+    let map = basis.endpoints.identities.answer.as_ref();
+    let map = map.ok_or(ExplainError::NoIdentities)?;
+    let identities = Identities::parse(map).map_err(|error| unusable("identities", error))?;
     let runs = runs(basis)?;
     let assigned = Assigned::new(&runs, &identities);
     let (found, matches) = search(types, &runs, question);
@@ -188,12 +190,20 @@ pub fn explain(basis: &Basis, question: &Question) -> Result<Explanation, Explai
     let fates = assigned.fates(types, &runs, &wanted);
     let rows = found.iter().filter_map(|found| {
         let run = runs[found.run].as_ref()?;
+        let fate = *fates.get(&(found.run, found.at))?;
+        let concerns = concerns(run, found.at);
         Some(Explained {
             kind: types[found.run].clone(),
             position: found.position,
             row: String::from_utf8_lossy(run.text(found.at)).into_owned(),
-            concerns: concerns(run, found.at),
-            fate: *fates.get(&(found.run, found.at))?,
+            is_entry_rejected: match (&concerns, fate) {
+                (Concerns::Address(address), Fate::Unattributed { .. }) => {
+                    is_rejected(map, address.as_bytes()).unwrap_or(false)
+                }
+                _ => false,
+            },
+            concerns,
+            fate,
             freshness: basis.endpoints.incidents[found.run].freshness.clone(),
         })
     });

@@ -9,7 +9,7 @@ use domain::settings::{
     LONGEST_SECRET_FILE, SettingError, SettingErrors, Settings, Sources, UpstreamAccount,
 };
 use thiserror::Error;
-use url::Url;
+use url::{Host, Url};
 
 /// Why there are no settings.
 #[derive(Debug, Error)]
@@ -87,6 +87,11 @@ pub fn upstream(path: &Path, settings: &Settings) -> Result<UpstreamSettings, Co
     }
     match (settings.upstream(), base) {
         (Ok(account), Some(base)) if errors.is_empty() => {
+            if base.scheme() == "http" && !is_loopback(&base) {
+                tracing::warn!(
+                    "BASE_ENDPOINT is http:// on another machine: the password and all incidents can be read on the way; use https://, or a tunnel to this machine"
+                );
+            }
             return Ok(UpstreamSettings { base, account });
         }
         // Without an account of the service it has nothing to fall back on: that is said already.
@@ -94,6 +99,16 @@ pub fn upstream(path: &Path, settings: &Settings) -> Result<UpstreamSettings, Co
         _ => {}
     }
     Err(unusable(path, SettingErrors(errors)))
+}
+
+/// Whether `url` is an address of this machine.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
 }
 
 fn unusable(path: &Path, errors: SettingErrors) -> ConfigurationError {

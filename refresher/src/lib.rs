@@ -8,7 +8,9 @@
 //! refresh        one refresh: fetch, decide, build, publish; and what a new leader begins with
 //! history        every distinct answer and a manifest of each refresh; replay and retention
 //! nodes          the heartbeat of this process, and the leader's monitor of all of them
-//! store          the connection to Redis: where it is, retries, errors
+//! store          the connection to Redis: where it is, how it mends itself, errors, the clock
+//! answer         an answer of upstream as it is kept
+//! backoff        waits that double
 //! server         the process that runs beside the refresher
 //! shutdown       the end: by a signal, or because the service was shut down
 //! tls            which cryptography all connections use
@@ -23,6 +25,8 @@
 //! - All times in Redis are of Redis's clock.
 //! - Nothing of the password, of upstream's or of Redis's, is in a log, an error or a record.
 
+mod answer;
+mod backoff;
 mod cli;
 pub mod configuration;
 mod history;

@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::leadership::commands::newest_and_shutdown;
 use crate::store::Store;
 
 /// How often to look whether the service has been shut down.
@@ -42,7 +43,7 @@ pub fn on_signal() -> io::Result<CancellationToken> {
 pub async fn commanded(store: Arc<Store>) {
     let mut since: Option<EntryId> = None;
     loop {
-        if let Ok((newest, shut_down)) = store.commands_seen().await {
+        if let Ok((newest, shut_down)) = newest_and_shutdown(&store).await {
             // Where Redis was emptied, the stream has begun anew.
             let begun = since.map_or(newest, |since| since.min(newest));
             since = Some(begun);

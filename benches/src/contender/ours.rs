@@ -18,8 +18,8 @@ use grouping::report::{Assigned, Report};
 use grouping::rows::Run;
 use rayon::prelude::*;
 use refresher::leadership::lease::{Leadership, Lease};
-use refresher::refresh::publish::{Publisher, Snapshot};
-use refresher::store::{Part, Store, parts};
+use refresher::refresh::publish::{Block, Publisher, Snapshot, blocks};
+use refresher::store::Store;
 
 use super::Answers;
 
@@ -168,7 +168,7 @@ impl Target {
         let mut lease = Lease::seek(Arc::clone(&store));
         let leadership = lease.gained().await;
         let mut publisher = Publisher::new(Arc::clone(&store), Duration::from_secs(60));
-        publisher.look().await?;
+        publisher.reload().await?;
         let generation = publisher.next_generation().await?;
         Ok(Self {
             store,
@@ -190,7 +190,7 @@ impl Target {
     ) -> Snapshot {
         let (keys, generation) = (&self.store.keys, self.generation);
         let index = report.employees.clone();
-        let mut bodies = vec![Part {
+        let mut bodies = vec![Block {
             key: keys.employees(generation),
             value: index,
         }];
@@ -203,7 +203,7 @@ impl Target {
         {
             let place = Document::ALL.iter().position(|known| *known == document);
             made[place.unwrap_or_default()].set(encoding, body.len() as u64);
-            bodies.extend(parts(&body, |number| {
+            bodies.extend(blocks(&body, |number| {
                 keys.block(generation, document, encoding, number)
             }));
         }
@@ -220,6 +220,7 @@ impl Target {
             etag: hash.to_hex()[..32].to_owned(),
             published_at_ms: 1,
             checked_at_ms: 1,
+            interval_ms: 60_000,
             recovered_at_ms: None,
             employees: report.employee_count,
             report: made[0],
@@ -240,7 +241,7 @@ impl Target {
         };
         self.keys = record.keys(keys);
         let payloads = kept.iter().flat_map(|kept| {
-            parts(&kept.packed, |number| {
+            blocks(&kept.packed, |number| {
                 keys.payload(&kept.payload.hash, number)
             })
         });
@@ -278,15 +279,15 @@ impl Target {
 
     /// Leaves nothing behind.
     async fn clear(self) -> Result<()> {
-        let parts: Vec<Part> = self
+        let written: Vec<Block> = self
             .keys
             .iter()
-            .map(|key| Part {
+            .map(|key| Block {
                 key: key.clone(),
                 value: Bytes::new(),
             })
             .collect();
-        self.store.unstage(&parts).await?;
+        self.publisher.unstage(&written).await?;
         self.lease.release().await;
         Ok(())
     }

@@ -13,6 +13,12 @@ pub const VERSION: u32 = 1;
 /// A body is stored in blocks of at most this many bytes.
 pub const BLOCK_BYTES: usize = 1 << 20;
 
+/// A snapshot that was not confirmed for so many intervals, and some seconds more, is overdue.
+const OVERDUE_INTERVALS: u64 = 3;
+
+/// The seconds more: a refresh takes some, and a standby that takes over too. In milliseconds.
+const OVERDUE_GRACE_MS: u64 = 10_000;
+
 /// A coding of a body, in the order in which the service prefers them when a client does not mind
 /// (RFC 9110, section 8.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -213,6 +219,9 @@ pub struct Current {
     pub published_at_ms: u64,
     /// When the contents were last confirmed with upstream, likewise.
     pub checked_at_ms: u64,
+    /// How often it is to be confirmed, in milliseconds (`DEFAULT_CACHE_REFRESH`); 0 if that is not known.
+    #[serde(default)]
+    pub interval_ms: u64,
     /// When it was taken from the history; absent once upstream has confirmed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovered_at_ms: Option<u64>,
@@ -327,6 +336,27 @@ impl Current {
         names
     }
 
+    /// Whether nobody has confirmed it for longer than some intervals: whoever should is gone or stuck, and
+    /// what it says of its freshness may be out of date too.
+    #[must_use]
+    pub const fn is_overdue(&self, now_ms: u64) -> bool {
+        let bound_ms = self
+            .interval_ms
+            .saturating_mul(OVERDUE_INTERVALS)
+            .saturating_add(OVERDUE_GRACE_MS);
+        self.interval_ms > 0 && now_ms.saturating_sub(self.checked_at_ms) > bound_ms
+    }
+
+    /// The endpoints that never gave a good answer, so that the report lacks all that they have.
+    pub fn missing(&self) -> impl Iterator<Item = &str> {
+        let types = self.types.iter();
+        let types = types.map(|kind| (kind.name.as_str(), &kind.freshness));
+        std::iter::once(("identities", &self.identities.freshness))
+            .chain(types)
+            .filter(|(_, freshness)| freshness.good_at_ms.is_none())
+            .map(|(name, _)| name)
+    }
+
     /// Whether something in it is older than the last refresh.
     #[must_use]
     pub fn is_stale(&self) -> bool {
@@ -383,6 +413,7 @@ mod tests {
             etag: "abc".to_owned(),
             published_at_ms: 1,
             checked_at_ms: 2,
+            interval_ms: 60_000,
             recovered_at_ms: None,
             employees: 1,
             report: Bodies {
@@ -432,6 +463,24 @@ mod tests {
                 "{t}:payload:h:0"
             ]
         );
+    }
+
+    #[test]
+    fn a_snapshot_that_nobody_confirms_is_overdue() {
+        let mut record = record();
+        assert!(!record.is_overdue(190_002) && record.is_overdue(190_003));
+        // The clock was set back.
+        assert!(!record.is_overdue(0));
+        record.interval_ms = 0;
+        assert!(!record.is_overdue(u64::MAX));
+    }
+
+    #[test]
+    fn what_upstream_never_answered_is_missing() {
+        let mut record = record();
+        assert_eq!(record.missing().count(), 0);
+        record.identities.freshness.good_at_ms = None;
+        assert_eq!(record.missing().collect::<Vec<_>>(), ["identities"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use chrono::DateTime;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use console::LogFormat;
 use domain::contract::record::Document;
 use grouping::explain::Condition;
 use url::Url;
@@ -193,14 +194,6 @@ pub(crate) enum OutputFormat {
     /// For people
     Text,
     /// JSON, one object a line, for programs
-    Json,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogFormat {
-    /// For people
-    Text,
-    /// One JSON object a line, for log collectors
     Json,
 }
 

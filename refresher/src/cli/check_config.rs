@@ -13,6 +13,5 @@ use crate::configuration;
 pub(crate) fn check_config(path: &Path) -> Result<()> {
     let settings = configuration::read(path)?;
     configuration::upstream(path, &settings)?;
-    print!("{}", settings.describe());
-    Ok(())
+    Ok(console::print(settings.describe())?)
 }

@@ -2,6 +2,7 @@
 //! where a row went.
 
 use std::fmt::Write as _;
+use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -19,8 +20,9 @@ use super::arguments::{OutputFormat, RowOptions};
 use super::setup::{block_on, open_history, open_store, recorded_at};
 use crate::configuration;
 use crate::history::Recorded;
+use crate::refresh::publish::current;
 use crate::refresh::restore::restore;
-use crate::refresh::sources::{Endpoint, Source};
+use crate::refresh::source::{Source, sources};
 use crate::store::Store;
 
 /// Tells where the rows that are meant went.
@@ -48,8 +50,8 @@ pub(crate) fn explain_rows(path: &Path, options: RowOptions) -> Result<()> {
     };
     let explanation = explain(&basis, &question)?;
     match options.format {
-        OutputFormat::Text => print!("{}", text(&explanation)),
-        OutputFormat::Json => println!("{}", document(&explanation)),
+        OutputFormat::Text => console::print(text(&explanation))?,
+        OutputFormat::Json => console::print(format!("{}\n", document(&explanation)))?,
     }
     if explanation.matches == 0 {
         bail!("no row is like that");
@@ -59,30 +61,30 @@ pub(crate) fn explain_rows(path: &Path, options: RowOptions) -> Result<()> {
 
 /// What the snapshot in Redis was made of. No answer has more than `largest` bytes.
 async fn served(store: &Store, types: Vec<IncidentType>, largest: u64) -> Result<Basis> {
-    let raw = store.current().await?;
+    let raw = current(store).await?;
     if raw.is_empty() {
         bail!("there is no snapshot yet: the log of the refresher says why");
     }
     let record = Current::parse(&raw)?;
-    let endpoints = types.iter().cloned().map(Endpoint::Incidents);
-    let mut sources: Vec<Source> = [Endpoint::Identities]
-        .into_iter()
-        .chain(endpoints)
-        .map(Source::new)
-        .collect();
-    restore(store, &record, &mut sources, largest).await?;
-    let mut answers = Vec::with_capacity(sources.len());
-    for source in &sources {
-        answers.push(answer(source, &record, largest)?);
-    }
-    let mut answers = answers.into_iter();
+    let mut restored = sources(&types);
+    restore(store, &record, &types, &mut restored, largest).await?;
+    let freshness = PerEndpoint {
+        identities: Some(record.identities.freshness),
+        incidents: types
+            .iter()
+            .map(|kind| {
+                let mut summaries = record.types.iter();
+                let summary = summaries.find(|summary| summary.name == kind.name)?;
+                Some(summary.freshness.clone())
+            })
+            .collect(),
+    };
     Ok(Basis {
         generation: record.generation,
         now_ms: store.now_ms().await?,
-        endpoints: PerEndpoint {
-            identities: answers.next().context("no identity map was asked for")?,
-            incidents: answers.collect(),
-        },
+        endpoints: restored
+            .zip(freshness)
+            .try_map(|(source, freshness)| endpoint_state(&source, freshness, largest))?,
         etag: record.etag,
         types,
     })
@@ -91,44 +93,38 @@ async fn served(store: &Store, types: Vec<IncidentType>, largest: u64) -> Result
 /// What a snapshot of the history was made of. No answer has more than `largest` bytes.
 fn of_the_past(recorded: Recorded, largest: u64) -> Result<Basis> {
     let Recorded { manifest, answers } = recorded;
-    let mut all = Vec::with_capacity(answers.len());
-    for ((freshness, _), good) in manifest.sources().into_iter().zip(answers) {
-        let answer = good.map(|good| good.body(largest)).transpose()?;
-        all.push(EndpointState { answer, freshness });
-    }
-    let mut answers = all.into_iter();
+    let endpoints = answers
+        .zip(manifest.freshness())
+        .try_map(|(answer, freshness)| {
+            let answer = answer.map(|answer| answer.body(largest)).transpose()?;
+            Ok::<_, io::Error>(EndpointState { answer, freshness })
+        })?;
     Ok(Basis {
         generation: manifest.record.generation,
         now_ms: manifest.at_ms,
-        endpoints: PerEndpoint {
-            identities: answers.next().context("the history has no identity map")?,
-            incidents: answers.collect(),
-        },
+        endpoints,
         etag: manifest.record.etag,
         types: manifest.types,
     })
 }
 
-/// What `record` says of the endpoint, and its restored answer.
-fn answer(source: &Source, record: &Current, largest: u64) -> Result<EndpointState> {
-    let name = source.endpoint.name();
-    let freshness = match &*source.endpoint {
-        Endpoint::Identities => Some(&record.identities.freshness),
-        Endpoint::Incidents(kind) => record
-            .types
-            .iter()
-            .find(|found| found.name == kind.name)
-            .map(|found| &found.freshness),
-    };
-    let Some(freshness) = freshness.cloned() else {
+/// The restored answer of `source`, of which the record says `freshness`.
+fn endpoint_state(
+    source: &Source,
+    freshness: Option<Freshness>,
+    largest: u64,
+) -> Result<EndpointState> {
+    let name = &source.name;
+    let Some(freshness) = freshness else {
         bail!(
             "the snapshot knows no type `{name}`: INCIDENTS_TYPES is not what the refresher was told, \
              or has not been refreshed since"
         );
     };
-    let answer = match &source.good {
-        Some(good) => Some(
-            good.body(largest)
+    let answer = match &source.answer {
+        Some(answer) => Some(
+            answer
+                .body(largest)
                 .with_context(|| format!("the kept answer of `{name}` is damaged"))?,
         ),
         None if freshness.payload.is_some() => bail!(
@@ -212,12 +208,23 @@ fn verdict(row: &Explained, explanation: &Explanation) -> String {
                 Concerns::Address(address) => address,
                 _ => "",
             };
+            let (why, mend) = match row.is_entry_rejected {
+                true => (
+                    format!(
+                        "{} has {address} with a value that is no employee id",
+                        map()
+                    ),
+                    "It is attributed as soon as the map has an id there: a whole number without sign, \
+                     fraction or leading zero",
+                ),
+                false => (
+                    format!("{} lacks {address}", map()),
+                    "It is attributed as soon as the map has it",
+                ),
+            };
             format!(
-                "Unattributed, since {} lacks {address}: {position} of {of} unattributed {} rows, \
-                 generation {}. It is attributed as soon as the map has it.",
-                map(),
-                row.kind.name,
-                explanation.generation
+                "Unattributed, since {why}: {position} of {of} unattributed {} rows, generation {}. {mend}.",
+                row.kind.name, explanation.generation
             )
         }
         Fate::Rejected {
@@ -331,6 +338,9 @@ fn row_document(row: &Explained, now_ms: u64) -> Value {
         Concerns::Employee => document["because"] = json!({ "field": row.kind.field }),
         Concerns::Address(address) => {
             document["because"] = json!({ "field": row.kind.field, "address": address });
+            if row.is_entry_rejected {
+                document["because"]["entry_rejected"] = true.into();
+            }
         }
         Concerns::Nobody => {}
     }

@@ -23,10 +23,7 @@ pub(crate) fn hash_password() -> Result<()> {
     match password.as_str() {
         "" => bail!("the password is empty"),
         PLACEHOLDER => bail!("`{PLACEHOLDER}` is no password: choose one of your own"),
-        password => {
-            println!("{}", hash(password)?);
-            Ok(())
-        }
+        password => Ok(console::print(hash(password)? + "\n")?),
     }
 }
 

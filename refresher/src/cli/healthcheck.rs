@@ -9,6 +9,7 @@ use reqwest::{Client, StatusCode};
 use url::Url;
 
 use super::setup::{block_on, open_store};
+use crate::leadership::lease;
 use crate::{configuration, tls};
 
 /// How long the answer may take.
@@ -19,6 +20,10 @@ const LIMIT: Duration = Duration::from_secs(3);
 /// # Errors
 /// It does not.
 pub(crate) fn answers(url: Url) -> Result<()> {
+    ensure!(
+        url.username().is_empty() && url.password().is_none(),
+        "the address has a user or a password, which every user of this machine can see among the arguments; /healthz and /readyz need none"
+    );
     tls::prepare();
     let status = block_on(async {
         let client = Client::builder()
@@ -42,7 +47,7 @@ pub(crate) fn answers(url: Url) -> Result<()> {
 pub(crate) fn leads(config: &Path) -> Result<()> {
     let settings = configuration::read(config)?;
     let store = open_store(&settings)?;
-    let leads = block_on(async { Ok(store.has_leader().await?) });
+    let leads = block_on(async { Ok(lease::has_leader(&store).await?) });
     ensure!(leads?, "no refresher leads");
     Ok(())
 }

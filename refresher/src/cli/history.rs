@@ -1,11 +1,10 @@
 //! `refresher history`: which refreshes the history has.
 
 use std::collections::HashSet;
-use std::io::{self, Write as _};
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use serde_json::json;
 
 use super::arguments::OutputFormat;
@@ -38,8 +37,7 @@ pub(crate) fn list(
                 false => history.read(entry).await,
             };
             damaged += usize::from(manifest.is_err());
-            writeln!(io::stdout(), "{}", line(entry, &manifest, format))
-                .context("cannot write to standard output")?;
+            console::print(line(entry, &manifest, format) + "\n")?;
         }
         Ok(damaged)
     })?;
@@ -58,7 +56,7 @@ async fn check(
     let manifest = history.read(entry).await?;
     for payload in manifest.answers() {
         if !checked.contains(&payload.hash) {
-            history.answer(&payload, 0, false).await?;
+            history.answer(&payload, 0).await?;
             checked.insert(payload.hash);
         }
     }

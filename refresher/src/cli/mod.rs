@@ -7,7 +7,6 @@ mod explain;
 mod hash_password;
 mod healthcheck;
 mod history;
-mod logging;
 mod once;
 mod replay;
 mod run;
@@ -18,6 +17,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser as _;
+use console::{LogFormat, PrintError};
 use grouping::explain::ExplainError;
 
 use self::arguments::{Arguments, Task};
@@ -30,15 +30,36 @@ const USAGE: u8 = 2;
 /// The program `refresher`: see its `--help`.
 #[must_use]
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    logging::start(arguments.log_format);
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
+    console::start(arguments.log_format);
     match perform(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("refresher: {error:#}");
-            exit_code(&error)
-        }
+        Err(error) => failed(&error, arguments.log_format),
     }
+}
+
+/// Ends as the arguments ask for that are none of a command: with help, or with what is wrong with them.
+fn usage(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() {
+        // Where nobody reads it, the code says enough.
+        let _ = error.print();
+        return ExitCode::from(USAGE);
+    }
+    match console::print(error.render().to_string()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error.into(), LogFormat::Text),
+    }
+}
+
+fn failed(error: &anyhow::Error, format: LogFormat) -> ExitCode {
+    if matches!(error.downcast_ref(), Some(PrintError::Closed)) {
+        return ExitCode::SUCCESS;
+    }
+    console::say("refresher", format, &console::describe(error));
+    exit_code(error)
 }
 
 fn exit_code(error: &anyhow::Error) -> ExitCode {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use tokio::time::timeout;
 
 use super::setup::{block_on, heartbeat, refresher, with_history};
@@ -51,7 +51,10 @@ async fn refresh_once(
     activity: &Activity,
 ) -> Result<()> {
     let Ok(leadership) = timeout(LEASE_DEADLINE, lease.gained()).await else {
-        let holder = store.holder().await?;
+        if let Some(error) = lease.failure() {
+            return Err(error).context("cannot take the lease, so nothing was refreshed");
+        }
+        let holder = lease::holder(store).await?;
         bail!("another refresher leads ({holder}), so this one has nothing to do");
     };
     activity.leads(true);
@@ -59,12 +62,21 @@ async fn refresh_once(
         refresher.take_over(&leadership).await?;
         refresher.refresh(&leadership).await
     };
-    tokio::select! {
-        outcome = refresh => match outcome? {
-            Outcome::Published => tracing::info!("done: a new snapshot is served"),
-            Outcome::Unchanged => tracing::info!("done: upstream has nothing new"),
-        },
+    let outcome = tokio::select! {
+        outcome = refresh => outcome?,
         () = lease.lost(&leadership) => bail!("the lease was lost during the refresh"),
+    };
+    if let Some(record) = refresher.current() {
+        let missing: Vec<&str> = record.missing().collect();
+        ensure!(
+            missing.is_empty(),
+            "a snapshot is served, but upstream never answered well for {}, whose incidents are not in it",
+            missing.join(", ")
+        );
+    }
+    match outcome {
+        Outcome::Published => tracing::info!("done: a new snapshot is served"),
+        Outcome::Unchanged => tracing::info!("done: upstream has nothing new"),
     }
     Ok(())
 }

@@ -1,15 +1,17 @@
 //! `refresher replay`: a document as it was served at a moment in the past, byte for byte.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use bytes::Bytes;
 use domain::contract::record::Document;
 
 use super::setup::{block_on, open_history, recorded_at, time};
 use crate::configuration;
-use crate::history::replay::rebuild;
+use crate::history::{HistoryError, Recorded};
+use crate::refresh::{Parsed, build};
 
 /// Rebuilds `document` as it was served at `at_ms` and writes it into `out`, or to standard output.
 ///
@@ -28,15 +30,30 @@ pub(crate) fn replay(
     let body = rebuild(recorded, document, settings.api_max_body_bytes)?;
     tracing::info!(generation, at = time(at_ms), "rebuilt");
     match out {
-        None => {
-            let mut stdout = io::stdout().lock();
-            let written = stdout.write_all(&body).and_then(|()| stdout.flush());
-            written.context("cannot write to standard output")
-        }
+        None => Ok(console::print(&body)?),
         Some(file) => {
             write_whole(file, &body).with_context(|| format!("cannot write {}", file.display()))
         }
     }
+}
+
+/// Builds a document of `recorded` again. No answer in it has more than `largest` bytes.
+fn rebuild(recorded: Recorded, document: Document, largest: u64) -> Result<Bytes, HistoryError> {
+    let Recorded { manifest, answers } = recorded;
+    let differs = |why: &str| {
+        let generation = manifest.record.generation;
+        HistoryError::Damaged(format!("generation {generation}"), why.to_owned())
+    };
+    let built = build(&manifest.types, answers, Parsed::default(), largest)
+        .ok_or_else(|| differs("it has no identity map"))?;
+    if built.summary.etag != manifest.record.etag {
+        return Err(differs("what is built of it is not what was served"));
+    }
+    Ok(match document {
+        Document::Report => built.report.json,
+        Document::Unattributed => built.report.unattributed,
+        Document::Rejected => built.report.rejected,
+    })
 }
 
 /// Writes beside the file first, so that it is there whole or not at all.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use super::serve::{commanded, unexpected_end};
-use super::setup::{block_on, heartbeat, refresher, with_history};
+use super::setup::{block_on, heartbeat, refresher, stall, with_history};
 use crate::configuration;
 use crate::leadership::lease::Lease;
 use crate::leadership::schedule::Schedule;
@@ -37,8 +37,14 @@ pub(crate) fn run(path: &Path, server: Option<&str>) -> Result<()> {
         let monitor = NodeMonitor::new(Arc::clone(&store), &settings.nodes_to_probe).context(
             "cannot prepare for HTTPS: check the system's certificates (ca-certificates)",
         )?;
-        let mut schedule =
-            Schedule::new(refresher, Arc::clone(&store), monitor, activity, &settings);
+        let mut schedule = Schedule::new(
+            refresher,
+            Arc::clone(&store),
+            monitor,
+            activity,
+            stall(&settings),
+            &settings,
+        );
         let result = tokio::select! {
             () = stop.cancelled() => Ok(()),
             () = commanded(&store, &settings) => Ok(()),

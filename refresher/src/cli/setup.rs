@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use chrono::{DateTime, SecondsFormat};
 use domain::settings::{Settings, without_password};
+use rustix::fs::Mode;
 
 use crate::history::retention::Bounds;
 use crate::history::{History, Recorded};
@@ -18,7 +19,7 @@ use crate::refresh::fetch::Upstream;
 use crate::store::Store;
 use crate::{configuration, tls};
 
-/// How much later than two refreshes a leader counts as hanging.
+/// How much longer a leader may take than a refresh should, before it counts as hanging.
 const STALL_GRACE: Duration = Duration::from_secs(10);
 
 /// Redis as the settings name it; does not connect yet.
@@ -88,6 +89,8 @@ pub(super) fn with_history(refresher: Refresher, settings: &Settings) -> Refresh
     let Some(place) = &settings.history_store else {
         return refresher;
     };
+    // What is recorded is for this user alone.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     match History::open(place, settings.api_max_body_bytes) {
         Ok(history) => {
             let bounds = Bounds {
@@ -103,15 +106,25 @@ pub(super) fn with_history(refresher: Refresher, settings: &Settings) -> Refresh
     }
 }
 
-/// Begins to report this process. A leader hangs that has missed two refreshes, and some seconds more.
+/// Begins to report this process.
 pub(super) fn heartbeat(
     store: &Arc<Store>,
     lease: &Lease,
     activity: &Activity,
     settings: &Settings,
 ) -> Heartbeat {
-    let stall = 2 * settings.refresh_interval + STALL_GRACE;
+    let stall = stall(settings);
     Heartbeat::start(Arc::clone(store), lease.holder(), activity.clone(), stall)
+}
+
+/// A leader that gets nowhere for longer than this hangs: two refreshes were due, or upstream had all the
+/// time that it may have, and some seconds more.
+pub(super) fn stall(settings: &Settings) -> Duration {
+    let endpoints = settings.incident_types.len() + 1;
+    let rounds = u32::try_from(endpoints.div_ceil(settings.max_workers)).unwrap_or(u32::MAX);
+    let interval = settings.refresh_interval;
+    let upstream = interval.saturating_add(settings.api_timeout.saturating_mul(rounds));
+    (2 * interval).max(upstream).saturating_add(STALL_GRACE)
 }
 
 /// A time for a person and for `--at`.

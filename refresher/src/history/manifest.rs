@@ -3,6 +3,7 @@
 use chrono::{DateTime, NaiveDateTime};
 use domain::contract::record::{Current, Freshness, Payload};
 use domain::incident::IncidentType;
+use grouping::endpoint::PerEndpoint;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -59,34 +60,30 @@ impl Manifest {
         format!("{folder}/{}-{generation}-{token}.json", time.format(TIME))
     }
 
-    /// The identity map's freshness and whether the map had entries, then each type's.
-    #[must_use]
-    pub(crate) fn sources(&self) -> Vec<(Freshness, bool)> {
-        let identities = &self.record.identities;
-        let mut sources = vec![(identities.freshness.clone(), identities.entries > 0)];
-        sources.extend(self.types.iter().map(|kind| {
-            let summaries = &mut self.record.types.iter();
+    /// How fresh each endpoint's answer was; one that the record says nothing of had none.
+    pub(crate) fn freshness(&self) -> PerEndpoint<Freshness> {
+        let none = Freshness {
+            good_at_ms: None,
+            stale: true,
+            error: None,
+            payload: None,
+        };
+        let of = |kind: &IncidentType| {
+            let mut summaries = self.record.types.iter();
             let summary = summaries.find(|summary| summary.name == kind.name);
-            let freshness = summary.map_or_else(
-                || Freshness {
-                    good_at_ms: None,
-                    stale: true,
-                    error: None,
-                    payload: None,
-                },
-                |summary| summary.freshness.clone(),
-            );
-            (freshness, false)
-        }));
-        sources
+            summary.map_or_else(|| none.clone(), |summary| summary.freshness.clone())
+        };
+        PerEndpoint {
+            identities: self.record.identities.freshness.clone(),
+            incidents: self.types.iter().map(of).collect(),
+        }
     }
 
     /// The answers that it was made of.
-    #[must_use]
     pub(crate) fn answers(&self) -> Vec<Payload> {
-        let sources = self.sources().into_iter();
-        sources
-            .filter_map(|(freshness, _)| freshness.payload)
+        let freshness = self.freshness().into_iter();
+        freshness
+            .filter_map(|freshness| freshness.payload)
             .collect()
     }
 
@@ -164,6 +161,7 @@ pub(crate) mod tests {
             etag: "e".to_owned(),
             published_at_ms: at_ms,
             checked_at_ms: at_ms,
+            interval_ms: 60_000,
             recovered_at_ms: None,
             employees: 1,
             report: Bodies::default(),

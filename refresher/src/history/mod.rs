@@ -8,21 +8,22 @@
 
 mod manifest;
 pub(crate) mod recorder;
-pub(crate) mod replay;
 pub(crate) mod retention;
 
 use std::env;
 use std::error::Error as StdError;
+use std::fs::{self, DirBuilder};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use blake3::Hash;
 use bytes::Bytes;
-use domain::contract::record::Payload;
+use domain::contract::record::{Freshness, Payload};
 use domain::settings::HistoryStore;
 use futures::TryStreamExt as _;
 use futures::future::join_all;
+use grouping::endpoint::PerEndpoint;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -34,8 +35,7 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 pub(crate) use self::manifest::Manifest;
-use crate::refresh::sources::Good;
-use grouping::pack::unpack;
+use crate::answer::Answer;
 
 /// How long one operation on the store may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -128,9 +128,9 @@ pub(crate) struct History {
 pub(crate) struct Recorded {
     /// What it was.
     pub(crate) manifest: Manifest,
-    /// The identity map's answer, then each type's in the manifest's order; none where upstream had
-    /// never given one.
-    pub(crate) answers: Vec<Option<Good>>,
+    /// Each endpoint's answer, the types' in the manifest's order; none where upstream had never given
+    /// one.
+    pub(crate) answers: PerEndpoint<Option<Answer>>,
 }
 
 impl History {
@@ -158,13 +158,13 @@ impl History {
     ///
     /// # Errors
     /// The store fails.
-    pub(crate) async fn put_answer(&self, good: &Good) -> Result<(), HistoryError> {
-        let path = object(&good.hash.to_hex());
+    pub(crate) async fn put_answer(&self, answer: &Answer) -> Result<(), HistoryError> {
+        let path = object(&answer.hash.to_hex());
         match within(self.store.head(&path)).await {
             // A torn one would have another length.
-            Ok(found) if found.size == good.packed.len() as u64 => Ok(()),
+            Ok(found) if found.size == answer.packed.len() as u64 => Ok(()),
             Ok(_) | Err(HistoryError::Missing(_)) => {
-                within(self.store.put(&path, good.packed.clone().into())).await?;
+                within(self.store.put(&path, answer.packed.clone().into())).await?;
                 Ok(())
             }
             Err(error) => Err(error),
@@ -253,7 +253,7 @@ impl History {
             .map_err(|why| HistoryError::Damaged(format!("the manifest {name}"), why))
     }
 
-    /// Reads an answer and checks it.
+    /// Reads the answer that `payload` names, which arrived at `at_ms`, and checks it.
     ///
     /// # Errors
     /// It is gone or damaged, or the store fails.
@@ -261,32 +261,15 @@ impl History {
         &self,
         payload: &Payload,
         at_ms: u64,
-        has_entries: bool,
-    ) -> Result<Good, HistoryError> {
-        let name = format!("the answer {}", payload.hash);
-        let damaged = |why: &str| HistoryError::Damaged(name.clone(), why.to_owned());
-        let hash = Hash::from_hex(&payload.hash).map_err(|_| damaged("its name is no hash"))?;
+    ) -> Result<Answer, HistoryError> {
         // Nothing that was compressed is much larger than what it was made of.
-        let packed = self
-            .get(&object(&payload.hash), self.largest + (1 << 16))
-            .await?;
-        let largest = self.largest;
-        let good = Good {
-            hash,
-            packed,
-            at_ms,
-            has_entries,
-        };
-        let checked = tokio::task::spawn_blocking(move || {
-            let body = unpack(&good.packed, largest)?;
-            Ok::<_, io::Error>((blake3::hash(&body) == good.hash).then_some(good))
-        });
-        match checked.await {
-            Ok(Ok(Some(good))) => Ok(good),
-            Ok(Ok(None)) => Err(damaged("it does not match its hash")),
-            Ok(Err(error)) => Err(damaged(&error.to_string())),
-            Err(error) => Err(damaged(&error.to_string())),
-        }
+        let largest = self.largest + (1 << 16);
+        let packed = self.get(&object(&payload.hash), largest).await?;
+        Answer::verified(payload, packed, at_ms, self.largest)
+            .await
+            .map_err(|error| {
+                HistoryError::Damaged(format!("the answer {}", payload.hash), error.to_string())
+            })
     }
 
     async fn get(&self, path: &Path, largest: u64) -> Result<Bytes, HistoryError> {
@@ -311,17 +294,22 @@ impl History {
     /// # Errors
     /// One is gone or damaged, or the store fails.
     pub(crate) async fn load(&self, manifest: Manifest) -> Result<Recorded, HistoryError> {
-        let mut answers = Vec::new();
-        for (freshness, has_entries) in manifest.sources() {
-            let answer = match (&freshness.payload, freshness.good_at_ms) {
-                (Some(payload), Some(at_ms)) => {
-                    Some(self.answer(payload, at_ms, has_entries).await?)
-                }
-                _ => None,
-            };
-            answers.push(answer);
+        let freshness = manifest.freshness();
+        let mut answers = PerEndpoint {
+            identities: self.load_one(&freshness.identities).await?,
+            incidents: Vec::with_capacity(freshness.incidents.len()),
+        };
+        for freshness in &freshness.incidents {
+            answers.incidents.push(self.load_one(freshness).await?);
         }
         Ok(Recorded { manifest, answers })
+    }
+
+    async fn load_one(&self, freshness: &Freshness) -> Result<Option<Answer>, HistoryError> {
+        match (&freshness.payload, freshness.good_at_ms) {
+            (Some(payload), Some(at_ms)) => Ok(Some(self.answer(payload, at_ms).await?)),
+            _ => Ok(None),
+        }
     }
 
     /// The newest manifest of a refresh at or before `at_ms`; damaged or not.
@@ -382,7 +370,17 @@ fn object(hash: &str) -> Path {
 
 fn open_folder(folder: &str) -> Result<LocalFileSystem, HistoryError> {
     let failed = |error: &dyn std::fmt::Display| HistoryError::Open(error.to_string());
-    std::fs::create_dir_all(folder).map_err(|error| failed(&error))?;
+    // Upstream's answers are nobody else's business.
+    let mut private = DirBuilder::new();
+    private.recursive(true).mode(0o700);
+    private.create(folder).map_err(|error| failed(&error))?;
+    let is_open = fs::metadata(folder).is_ok_and(|folder| folder.mode() & 0o007 != 0);
+    if is_open {
+        tracing::warn!(
+            folder,
+            "every user of this machine may look into the history's folder: `chmod o= FOLDER` keeps them out"
+        );
+    }
     let store = LocalFileSystem::new_with_prefix(folder);
     // What has been recorded is to outlast a power failure.
     Ok(store.map_err(|error| failed(&error))?.with_fsync(true))

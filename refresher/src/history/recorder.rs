@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use blake3::Hash;
 use domain::contract::history::HistoryStatus;
+use redis::Cmd;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::retention::{self, Bounds};
 use super::{History, HistoryError, Manifest};
-use crate::refresh::sources::Good;
-use crate::store::Store;
+use crate::answer::Answer;
+use crate::store::{Store, StoreError};
 
 /// Refreshes that wait to be recorded; they share the answers with the refresher.
 const QUEUE: usize = 4;
@@ -27,17 +28,17 @@ const MOST_KNOWN: usize = 4096;
 
 /// A refresh that is to be recorded.
 #[derive(Debug)]
-pub(crate) struct Record {
+pub(crate) struct Recording {
     /// What it came to.
     pub(crate) manifest: Manifest,
     /// The answers that it was made of.
-    pub(crate) answers: Vec<Good>,
+    pub(crate) answers: Vec<Answer>,
 }
 
 /// The background task that records.
 #[derive(Debug)]
 pub(crate) struct Recorder {
-    queue: mpsc::Sender<Record>,
+    queue: mpsc::Sender<Recording>,
     task: JoinHandle<()>,
 }
 
@@ -45,7 +46,7 @@ impl Recorder {
     /// Begins to record into `history`, within `bounds`, and to tell `store` how that goes.
     #[must_use]
     pub(crate) fn start(history: Arc<History>, store: Arc<Store>, bounds: Bounds) -> Self {
-        let (queue, records) = mpsc::channel(QUEUE);
+        let (queue, recordings) = mpsc::channel(QUEUE);
         let writer = Writer {
             status: HistoryStatus {
                 store: history.kind.to_owned(),
@@ -59,13 +60,13 @@ impl Recorder {
         };
         Self {
             queue,
-            task: tokio::spawn(writer.write_all(records)),
+            task: tokio::spawn(writer.write_all(recordings)),
         }
     }
 
     /// Has a refresh recorded. Where the store is so slow that the queue is full, it is left out.
-    pub(crate) fn record(&self, record: Record) {
-        if self.queue.try_send(record).is_err() {
+    pub(crate) fn record(&self, recording: Recording) {
+        if self.queue.try_send(recording).is_err() {
             tracing::warn!("the history's store is too slow: this refresh is not recorded");
         }
     }
@@ -90,13 +91,13 @@ struct Writer {
 }
 
 impl Writer {
-    async fn write_all(mut self, mut records: mpsc::Receiver<Record>) {
-        while let Some(record) = records.recv().await {
-            let result = self.write(&record).await;
+    async fn write_all(mut self, mut recordings: mpsc::Receiver<Recording>) {
+        while let Some(recording) = recordings.recv().await {
+            let result = self.write(&recording).await;
             let is_well = result.is_ok();
-            self.note(result, record.manifest.at_ms);
-            if let Err(error) = self.store.tell_history(&self.status).await {
-                tracing::debug!(%error, "how the history does could not be told");
+            self.note(result, recording.manifest.at_ms);
+            if let Err(error) = tell(&self.store, &self.status).await {
+                tracing::debug!(%error, "the state of the history could not be told");
             }
             if is_well {
                 self.tidy().await;
@@ -104,8 +105,8 @@ impl Writer {
         }
     }
 
-    async fn write(&mut self, record: &Record) -> Result<(), HistoryError> {
-        for good in &record.answers {
+    async fn write(&mut self, recording: &Recording) -> Result<(), HistoryError> {
+        for good in &recording.answers {
             if !self.known.contains(&good.hash) {
                 self.history.put_answer(good).await?;
                 if self.known.len() >= MOST_KNOWN {
@@ -114,7 +115,7 @@ impl Writer {
                 self.known.insert(good.hash);
             }
         }
-        self.history.append(&record.manifest).await
+        self.history.append(&recording.manifest).await
     }
 
     fn note(&mut self, result: Result<(), HistoryError>, at_ms: u64) {
@@ -160,4 +161,10 @@ impl Writer {
             Err(error) => tracing::warn!(%error, "the history could not be tidied"),
         }
     }
+}
+
+/// Tells the state of the history to whoever asks for the service's status.
+async fn tell(store: &Store, status: &HistoryStatus) -> Result<(), StoreError> {
+    let tell = Cmd::set(store.keys.history(), status.to_json());
+    store.control.query(&tell).await
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::contract::commands::{Command, EXPIRY_MS, EntryId, GROUP};
-use redis::streams::{StreamId, StreamReadReply};
-use redis::{FromRedisValue as _, Value};
+use redis::streams::{StreamId, StreamRangeReply, StreamReadReply};
+use redis::{Cmd, FromRedisValue as _, Pipeline, Value};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Entries that are taken at a time.
 const AT_ONCE: usize = 64;
 
-/// Entries set aside that are kept for an operator to look at.
+/// Dead letters that are kept for an operator to look at.
 const DEAD_LETTERS_KEPT: usize = 100;
 
 /// Characters that are kept of such an entry.
@@ -166,7 +166,7 @@ impl Commands {
             Ok(Command::Shutdown) => {
                 if self.may_shut_down {
                     tracing::info!("a client shuts the service down");
-                    self.store.shut_down(id).await?;
+                    shut_down(&self.store, id).await?;
                 } else {
                     tracing::warn!("a shutdown command is ignored: SHUTDOWN_ENABLED is false");
                 }
@@ -209,10 +209,40 @@ pub(crate) async fn done(store: &Store, request: &RefreshRequest) -> Result<(), 
     acknowledge(store, &request.id).await
 }
 
+/// The newest entry of the stream of commands (the smallest id where there is none), and the command by
+/// which the service was last shut down.
+///
+/// # Errors
+/// When Redis cannot be asked.
+pub(crate) async fn newest_and_shutdown(
+    store: &Store,
+) -> Result<(EntryId, Option<EntryId>), StoreError> {
+    let mut both = Pipeline::with_capacity(2);
+    both.cmd("XREVRANGE")
+        .arg(store.keys.commands())
+        .arg("+")
+        .arg("-")
+        .arg("COUNT")
+        .arg(1);
+    both.get(store.keys.shutdown());
+    let (newest, shut_down): (StreamRangeReply, Option<String>) =
+        store.control.pipeline(&both).await?;
+    let newest = newest.ids.first();
+    let newest = newest.and_then(|entry| EntryId::parse(&entry.id));
+    let shut_down = shut_down.and_then(|id| EntryId::parse(&id));
+    Ok((newest.unwrap_or_default(), shut_down))
+}
+
+/// Lets every process of the service end that was started before `command` was sent.
+async fn shut_down(store: &Store, command: EntryId) -> Result<(), StoreError> {
+    let set = Cmd::set(store.keys.shutdown(), command.to_string());
+    store.control.query(&set).await
+}
+
 async fn acknowledge(store: &Store, id: &str) -> Result<(), StoreError> {
     let mut acknowledge = redis::cmd("XACK");
     acknowledge.arg(store.keys.commands()).arg(GROUP).arg(id);
-    store.control().query(&acknowledge).await
+    store.control.query(&acknowledge).await
 }
 
 /// The entry as a command, or why it is none.

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::contract::node;
-use domain::contract::scripts::Holding;
+use domain::contract::scripts::{Holding, ReleaseLease, TakeLease};
+use redis::Cmd;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, millis};
 
 /// How long the lease runs unless it is renewed.
 pub const TERM: Duration = Duration::from_secs(4);
@@ -30,9 +31,9 @@ const RELEASE: Duration = Duration::from_millis(700);
 /// The right to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leadership {
-    /// Who has it.
+    /// The name of the process that has it.
     pub holder: Arc<str>,
-    /// Greater than that of every leader before.
+    /// The fencing token: greater than that of every leader before.
     pub token: u64,
 }
 
@@ -41,6 +42,8 @@ pub struct Leadership {
 enum State {
     /// Nothing yet.
     Unknown,
+    /// Nothing: it is not tried for.
+    Aside,
     /// It is another's.
     Other,
     /// It is ours.
@@ -52,6 +55,8 @@ enum State {
 pub struct Lease {
     holder: Arc<str>,
     state: watch::Receiver<State>,
+    failure: watch::Receiver<Option<StoreError>>,
+    is_aside: watch::Sender<bool>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -60,8 +65,10 @@ impl Lease {
     /// Begins to try for the lease.
     #[must_use]
     pub fn seek(store: Arc<Store>) -> Self {
-        let holder: Arc<str> = holder().into();
+        let holder: Arc<str> = own_name().into();
         let (told, state) = watch::channel(State::Unknown);
+        let (told_failure, failure) = watch::channel(None);
+        let (is_aside, asked_aside) = watch::channel(false);
         let stop = CancellationToken::new();
         let keeper = Keeper {
             store,
@@ -69,12 +76,15 @@ impl Lease {
             told,
             newest: 0,
             until: None,
-            failing: false,
+            failure: told_failure,
+            is_aside: asked_aside,
         };
         let task = tokio::spawn(keeper.keep(stop.clone()));
         Self {
             holder,
             state,
+            failure,
+            is_aside,
             stop,
             task,
         }
@@ -113,6 +123,16 @@ impl Lease {
         }
     }
 
+    /// Whether this process steps aside: it then gives the lease up, and does not try for it.
+    pub(crate) fn step_aside(&self, aside: bool) {
+        self.is_aside.send_replace(aside);
+    }
+
+    /// Why Redis does not let this process try for the lease, if it does not.
+    pub(crate) fn failure(&self) -> Option<StoreError> {
+        self.failure.borrow().clone()
+    }
+
     /// Gives the lease up, in bounded time.
     pub async fn release(self) {
         self.stop.cancel();
@@ -122,8 +142,8 @@ impl Lease {
     }
 }
 
-/// Who holds the lease.
-fn holder() -> String {
+/// The name under which this process holds the lease.
+fn own_name() -> String {
     let host = rustix::system::uname();
     let host = host.nodename().to_string_lossy().into_owned();
     node::id(&host, std::process::id(), rand::random())
@@ -138,44 +158,69 @@ struct Keeper {
     newest: u64,
     /// Until when it is surely ours.
     until: Option<Instant>,
-    /// Whether Redis failed the last time, so that it is said once.
-    failing: bool,
+    /// Why Redis failed the last time, if it did.
+    failure: watch::Sender<Option<StoreError>>,
+    /// Whether it is to be given up, and not to be tried for.
+    is_aside: watch::Receiver<bool>,
 }
 
 impl Keeper {
     async fn keep(mut self, stop: CancellationToken) {
         while stop
             .run_until_cancelled(async {
-                self.renew().await;
+                let is_aside = *self.is_aside.borrow();
+                match is_aside {
+                    true => self.step_aside().await,
+                    false => self.renew().await,
+                }
                 sleep(self.pause()).await;
             })
             .await
             .is_some()
         {}
-        if self.until.is_some() {
-            let released = timeout(RELEASE, self.store.release_lease(&self.holder)).await;
-            match released {
-                Ok(Ok(())) => tracing::info!("gave the lease up"),
-                Ok(Err(error)) => tracing::warn!(%error, "cannot give the lease up; it runs out"),
-                Err(_) => tracing::warn!("cannot give the lease up in time; it runs out"),
-            }
+        self.release().await;
+    }
+
+    async fn step_aside(&mut self) {
+        self.release().await;
+        self.tell(State::Aside);
+    }
+
+    /// Gives the lease up if it may be ours.
+    async fn release(&mut self) {
+        if self.until.take().is_none() {
+            return;
+        }
+        let release = ReleaseLease {
+            keys: &self.store.keys,
+            holder: &self.holder,
+        };
+        match timeout(RELEASE, self.store.control.call(&release)).await {
+            Ok(Ok(_)) => tracing::info!("gave the lease up"),
+            Ok(Err(error)) => tracing::warn!(%error, "cannot give the lease up; it runs out"),
+            Err(_) => tracing::warn!("cannot give the lease up in time; it runs out"),
         }
     }
 
     fn pause(&self) -> Duration {
         match *self.told.borrow() {
             State::Other => TRY_EVERY,
-            State::Ours(_) | State::Unknown => EVERY,
+            State::Ours(_) | State::Unknown | State::Aside => EVERY,
         }
     }
 
     async fn renew(&mut self) {
         let asked = Instant::now();
-        let taken = self.store.take_lease(&self.holder, TERM, self.newest).await;
-        match taken {
+        let take = TakeLease {
+            keys: &self.store.keys,
+            holder: &self.holder,
+            term_ms: millis(TERM),
+            known_token: self.newest,
+        };
+        match self.store.control.call(&take).await {
             Ok(Holding { token, is_ours }) => {
                 self.newest = self.newest.max(token);
-                if std::mem::take(&mut self.failing) {
+                if self.failure.send_replace(None).is_some() {
                     tracing::info!("Redis answers again");
                 }
                 self.until = is_ours.then(|| asked + TERM);
@@ -185,14 +230,15 @@ impl Keeper {
                     State::Other
                 });
             }
-            Err(error) => self.failed(&error),
+            Err(error) => self.failed(error),
         }
     }
 
-    fn failed(&mut self, error: &StoreError) {
-        if !std::mem::replace(&mut self.failing, true) {
+    fn failed(&mut self, error: StoreError) {
+        if self.failure.borrow().is_none() {
             tracing::error!(%error, "cannot renew the lease; trying again every second");
         }
+        self.failure.send_replace(Some(error));
         // A second before it ends, so that a slow answer does not keep a former leader at work.
         if self
             .until
@@ -215,10 +261,35 @@ impl Keeper {
                 State::Other => {
                     tracing::info!(holder = %self.holder, "stands by: another refresher leads")
                 }
+                State::Aside => tracing::warn!(holder = %self.holder, "steps aside"),
                 State::Unknown => {
                     tracing::warn!(holder = %self.holder, "leads no more: Redis cannot confirm it")
                 }
             }
         }
     }
+}
+
+/// Who holds the lease, or held it last; empty if nobody ever did.
+///
+/// # Errors
+/// When Redis cannot be asked.
+pub(crate) async fn holder(store: &Store) -> Result<String, StoreError> {
+    let ask = Cmd::hget(store.keys.lease(), "holder");
+    let found: Option<String> = store.control.query(&ask).await?;
+    Ok(found.unwrap_or_default())
+}
+
+/// Whether anybody's lease runs. One that runs for longer than a term was written before the clock
+/// went back, and says nothing.
+///
+/// # Errors
+/// When Redis cannot be asked.
+pub(crate) async fn has_leader(store: &Store) -> Result<bool, StoreError> {
+    let ask = Cmd::hget(store.keys.lease(), "expires_ms");
+    let expires_ms: Option<u64> = store.control.query(&ask).await?;
+    let left_ms = expires_ms
+        .unwrap_or(0)
+        .saturating_sub(store.now_ms().await?);
+    Ok((1..=millis(TERM)).contains(&left_ms))
 }

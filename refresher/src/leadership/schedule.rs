@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use domain::settings::Settings;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout, timeout_at};
 
+use crate::backoff::Backoff;
 use crate::leadership::commands::{Commands, RefreshRequest, done};
 use crate::leadership::lease::{Leadership, Lease};
 use crate::nodes::heartbeat::Activity;
@@ -20,6 +21,9 @@ use crate::store::Store;
 /// without which there is nothing to serve.
 const WAITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
 
+/// How long a leader that got nowhere leaves the lease to others, before it tries for it again.
+const ASIDE: Duration = Duration::from_secs(10);
+
 /// Requests for a refresh that wait for their turn; more stay on the stream.
 const QUEUE: usize = 16;
 
@@ -30,12 +34,14 @@ pub(crate) struct Schedule {
     pub(crate) refresher: Refresher,
     /// Where commands come from.
     pub(crate) store: Arc<Store>,
-    /// What looks after the other nodes meanwhile.
+    /// What monitors the other nodes meanwhile.
     pub(crate) monitor: NodeMonitor,
     /// Where it tells what it does.
     pub(crate) activity: Activity,
     /// From the start of one refresh to that of the next.
     pub(crate) interval: Duration,
+    /// A leader that gets nowhere for longer than this gives the lease up.
+    pub(crate) stall: Duration,
     /// Whether a command may end the service.
     pub(crate) may_shut_down: bool,
 }
@@ -48,6 +54,7 @@ impl Schedule {
         store: Arc<Store>,
         monitor: NodeMonitor,
         activity: Activity,
+        stall: Duration,
         settings: &Settings,
     ) -> Self {
         Self {
@@ -56,6 +63,7 @@ impl Schedule {
             monitor,
             activity,
             interval: settings.refresh_interval,
+            stall,
             may_shut_down: settings.shutdown_enabled,
         }
     }
@@ -70,7 +78,18 @@ impl Schedule {
             let leadership = lease.gained().await;
             self.activity.leads(true);
             tokio::select! {
-                result = self.lead(&leadership) => return result,
+                result = self.lead(&leadership) => match result {
+                    Err(error @ RefreshError::Stalled(_)) => {
+                        tracing::error!(%error, "gives the lease up, so that another refresher may lead");
+                        self.activity.leads(false);
+                        lease.step_aside(true);
+                        sleep(ASIDE).await;
+                        // What is stuck may still compute, and would only have company.
+                        self.refresher.idle().await;
+                        lease.step_aside(false);
+                    }
+                    result => return result,
+                },
                 () = lease.lost(&leadership) => {
                     tracing::warn!("abandons what it was doing: the lease is lost");
                     self.activity.leads(false);
@@ -86,6 +105,7 @@ impl Schedule {
             refresher,
             store,
             interval,
+            stall,
             monitor,
             activity,
             ..
@@ -94,6 +114,8 @@ impl Schedule {
             refresher,
             store,
             interval: *interval,
+            stall: *stall,
+            progress: Instant::now(),
             activity,
         };
         tokio::select! {
@@ -109,6 +131,9 @@ struct Work<'a> {
     refresher: &'a mut Refresher,
     store: &'a Store,
     interval: Duration,
+    stall: Duration,
+    /// When Redis last took what came of a refresh, or this process began to lead.
+    progress: Instant,
     activity: &'a Activity,
 }
 
@@ -118,16 +143,19 @@ impl Work<'_> {
         leadership: &Leadership,
         mut requests: mpsc::Receiver<RefreshRequest>,
     ) -> Result<Infallible, RefreshError> {
-        self.take_over(leadership).await?;
+        timeout(self.stall, self.take_over(leadership))
+            .await
+            .unwrap_or(Err(RefreshError::Stalled(self.stall)))?;
+        self.progress = Instant::now();
         let mut ticks = interval(self.interval);
         // A late refresh delays, and the next keeps to the schedule.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut again = Again::default();
+        let mut retry = Retry::new();
         loop {
             let request = tokio::select! {
                 biased;
                 _ = ticks.tick() => None,
-                () = again.due() => None,
+                () = retry.due() => None,
                 Some(request) = requests.recv() => Some(request),
             };
             if request
@@ -135,13 +163,19 @@ impl Work<'_> {
                 .is_none_or(|request| self.is_needed(request))
             {
                 self.activity.begins("refreshes");
-                let result = self.refresher.refresh(leadership).await;
+                let refresh = self.refresher.refresh(leadership);
+                let Ok(result) = timeout_at(self.progress + self.stall, refresh).await else {
+                    return Err(RefreshError::Stalled(self.stall));
+                };
+                if !matches!(&result, Err(error) if error.is_of_store()) {
+                    self.progress = Instant::now();
+                }
                 self.activity.did(self.told(&result));
                 let is_urgent = match &result {
                     Ok(_) => false,
                     Err(error) => error.is_of_store() || self.refresher.current().is_none(),
                 };
-                again.plan(is_urgent);
+                retry.plan(is_urgent);
                 if let Err(error) = result {
                     tracing::error!(%error, "the refresh failed");
                     if error.is_final() {
@@ -157,17 +191,16 @@ impl Work<'_> {
         }
     }
 
-    /// Learns what is served; tries until Redis can be read.
+    /// Begins where another leader has left off; tries until Redis can be read.
     async fn take_over(&mut self, leadership: &Leadership) -> Result<(), RefreshError> {
-        let [mut wait, longest] = WAITS;
+        let mut backoff = backoff();
         loop {
             match self.refresher.take_over(leadership).await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_final() => return Err(error),
                 Err(error) => tracing::error!(%error, "cannot read the current snapshot"),
             }
-            sleep(wait).await;
-            wait = (2 * wait).min(longest);
+            sleep(backoff.wait()).await;
         }
     }
 
@@ -190,23 +223,32 @@ impl Work<'_> {
     }
 }
 
-/// When to try again before the schedule says so.
-#[derive(Debug, Default)]
-struct Again {
-    at: Option<Instant>,
-    failures: u32,
+fn backoff() -> Backoff {
+    let [first, longest] = WAITS;
+    Backoff::new(first, longest)
 }
 
-impl Again {
+/// When to try again before the schedule says so.
+#[derive(Debug)]
+struct Retry {
+    at: Option<Instant>,
+    backoff: Backoff,
+}
+
+impl Retry {
+    fn new() -> Self {
+        Self {
+            at: None,
+            backoff: backoff(),
+        }
+    }
+
     /// Plans another try if the last one `failed`: later each time.
     fn plan(&mut self, failed: bool) {
         if failed {
-            let [first, longest] = WAITS;
-            let wait = first.saturating_mul(1 << self.failures.min(8)).min(longest);
-            self.at = Some(Instant::now() + wait);
-            self.failures += 1;
+            self.at = Some(Instant::now() + self.backoff.wait());
         } else {
-            *self = Self::default();
+            *self = Self::new();
         }
     }
 
@@ -216,24 +258,5 @@ impl Again {
             None => std::future::pending().await,
         }
         self.at = None;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn another_try_waits_longer_each_time() {
-        let mut again = Again::default();
-        let mut waits = Vec::new();
-        for _ in 0..7 {
-            let now = Instant::now();
-            again.plan(true);
-            waits.push((again.at.unwrap() - now).as_secs_f64().round() as u64);
-        }
-        assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
-        again.plan(false);
-        assert!(again.at.is_none());
     }
 }

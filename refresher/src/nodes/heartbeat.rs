@@ -8,7 +8,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::store::{Store, StoreError};
+use super::registry;
+use crate::store::{Store, StoreError, millis};
 
 /// How long taking itself off the list may take at the end.
 const LEAVE: Duration = Duration::from_millis(500);
@@ -129,7 +130,7 @@ impl Heart {
             .is_some()
         {}
         let own = [self.id.clone()];
-        match timeout(LEAVE, self.store.forget_nodes(&own)).await {
+        match timeout(LEAVE, registry::forget(&self.store, &own)).await {
             Ok(Ok(())) => {}
             _ => tracing::debug!("stays on the list of nodes, as offline, for a while"),
         }
@@ -138,7 +139,7 @@ impl Heart {
     async fn beat(&self) -> Result<(), StoreError> {
         let now_ms = self.store.now_ms().await?;
         let node = self.node(now_ms);
-        self.store.beat(&node).await
+        registry::beat(&self.store, &node).await
     }
 
     /// The process as it is now, which is `now_ms` by Redis's clock.
@@ -162,8 +163,4 @@ impl Heart {
             probed: None,
         }
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

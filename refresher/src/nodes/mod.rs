@@ -2,3 +2,4 @@
 
 pub mod heartbeat;
 pub(crate) mod monitor;
+pub(crate) mod registry;

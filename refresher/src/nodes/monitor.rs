@@ -12,6 +12,7 @@ use reqwest::{Client, StatusCode};
 use tokio::time::{MissedTickBehavior, interval};
 use url::Url;
 
+use super::registry;
 use crate::store::{Store, StoreError};
 
 /// How often the heartbeats are looked at.
@@ -80,7 +81,7 @@ impl NodeMonitor {
 
     async fn look(&self) -> Result<(), StoreError> {
         let now_ms = self.store.now_ms().await?;
-        let (nodes, known) = self.store.nodes().await?;
+        let (nodes, known) = registry::read(&self.store).await?;
         let seen = Seen::compare(&nodes, &known, now_ms, |id| {
             self.probed.iter().any(|probed| probed.id == id)
         });
@@ -93,11 +94,11 @@ impl NodeMonitor {
             tracing::info!(node = id, "a node has left");
         }
         if !seen.changes.is_empty() {
-            self.store.note_states(&seen.changes).await?;
+            registry::note_changes(&self.store, &seen.changes).await?;
         }
         let gone: Vec<String> = [seen.left, seen.forgotten].concat();
         if !gone.is_empty() {
-            self.store.forget_nodes(&gone).await?;
+            registry::forget(&self.store, &gone).await?;
         }
         Ok(())
     }
@@ -123,7 +124,7 @@ impl NodeMonitor {
                 if state == State::Healthy {
                     node.progress_ms = now_ms;
                 }
-                if let Err(error) = self.store.beat(node).await {
+                if let Err(error) = registry::beat(&self.store, node).await {
                     tracing::debug!(%error, "what a node answered could not be written");
                 }
             }

@@ -1,73 +1,119 @@
 //! Building: the stages that only compute, from upstream's answers to bodies that are ready to be
 //! published. They run on threads of their own, so that the lease is kept meanwhile.
 
-use std::sync::Arc;
-
+use blake3::Hash;
+use bytes::Bytes;
+use domain::contract::record::Counts;
 use domain::incident::IncidentType;
-use grouping::Grouped;
 use grouping::attribute::Identities;
+use grouping::endpoint::PerEndpoint;
+use grouping::group;
+use grouping::report::{Report, Samples};
 use grouping::rows::Run;
 use rayon::prelude::*;
 
-use crate::refresh::sources::{Content, Endpoint, Fresh, Good};
+use crate::answer::Answer;
 
-/// What there is of an endpoint to build with.
+/// How much of the report's hash, in hexadecimal, is its entity tag: 128 bits.
+const ETAG_DIGITS: usize = 32;
+
+/// What is parsed already of the answers that a report is made of: what has just arrived and is not
+/// what was there before.
+#[derive(Debug, Default)]
+pub(crate) struct Parsed {
+    pub(crate) identities: Option<Identities>,
+    /// Of each type, in the configured order; or nothing at all.
+    pub(crate) runs: Vec<Option<Run>>,
+}
+
+/// Documents that are ready to be compressed, and what the record says of them.
 #[derive(Debug)]
-pub(crate) enum Input {
-    /// Its new answer.
-    Fresh(Fresh),
-    /// Its last good one.
-    Kept(Good),
-    /// It never gave one.
-    Nothing,
+pub(crate) struct Built {
+    pub(crate) report: Report,
+    /// Of all documents.
+    pub(crate) contents: Hash,
+    pub(crate) summary: Summary,
+    pub(crate) left_out: LeftOut,
 }
 
-/// Parses what is not parsed yet, and builds the report. Answers may have `largest` bytes. `None`
-/// without an identity map.
-#[must_use]
-pub(crate) fn group(
+/// Samples of what is not in the report, for the log.
+#[derive(Debug, Default)]
+pub(crate) struct LeftOut {
+    /// Rows of each type, in the configured order.
+    pub(crate) rows: Vec<Samples>,
+    /// Entries of the identity map.
+    pub(crate) identities: Vec<String>,
+}
+
+/// What the record says of the documents.
+#[derive(Debug, Clone)]
+pub(crate) struct Summary {
+    pub(crate) etag: String,
+    pub(crate) employees: u64,
+    /// Of each type, in the configured order.
+    pub(crate) counts: Vec<Counts>,
+    /// Addresses in the identity map.
+    pub(crate) identities: u64,
+    /// Entries of it that have no employee id.
+    pub(crate) rejected_identities: u64,
+}
+
+/// Makes the report of the `answers`, of which some are `parsed` already. No answer has more than
+/// `largest` bytes. `None` without an identity map.
+pub(crate) fn build(
     types: &[IncidentType],
-    inputs: Vec<(Arc<Endpoint>, Input)>,
+    answers: PerEndpoint<Option<Answer>>,
+    parsed: Parsed,
     largest: u64,
-) -> Option<Grouped> {
-    let mut identities = None;
-    let mut runs: Vec<Option<Run>> = types.iter().map(|_| None).collect();
-    let contents = inputs
-        .into_par_iter()
-        .with_max_len(1)
-        .map(|(endpoint, input)| {
-            let content = parse(&endpoint, input, largest);
-            (endpoint, content)
-        });
-    for (endpoint, content) in contents.collect::<Vec<_>>() {
-        match (&*endpoint, content) {
-            (_, Some(Content::Identities(found))) => identities = Some(found),
-            (Endpoint::Incidents(kind), Some(Content::Run(run))) => {
-                if let Some(place) = types.iter().position(|known| known == kind) {
-                    runs[place] = Some(run);
-                }
+) -> Option<Built> {
+    let identities = parsed.identities.or_else(|| {
+        parse(
+            "identities",
+            answers.identities.as_ref()?,
+            largest,
+            |body| Identities::parse(&body),
+        )
+    })?;
+    let mut runs = parsed.runs;
+    runs.resize_with(types.len(), || None);
+    types
+        .par_iter()
+        .zip(answers.incidents)
+        .zip(&mut runs)
+        .for_each(|((kind, answer), run)| {
+            if let (None, Some(answer)) = (&run, answer) {
+                *run = parse(&kind.name, &answer, largest, |body| Run::parse(kind, body));
             }
-            _ => {}
-        }
-    }
-    let identities: Identities = identities?;
-    Some(grouping::group(types, &identities, runs))
+        });
+    let mut grouped = group(types, &identities, runs);
+    Some(Built {
+        contents: grouped.contents,
+        summary: Summary {
+            etag: grouped.hash.to_hex()[..ETAG_DIGITS].to_owned(),
+            employees: grouped.report.employee_count,
+            counts: std::mem::take(&mut grouped.report.counts),
+            identities: identities.entries(),
+            rejected_identities: identities.rejected(),
+        },
+        left_out: LeftOut {
+            rows: std::mem::take(&mut grouped.report.samples),
+            identities: identities.samples().to_vec(),
+        },
+        report: grouped.report,
+    })
 }
 
-fn parse(endpoint: &Endpoint, input: Input, largest: u64) -> Option<Content> {
-    let body = match input {
-        Input::Fresh(Fresh::Parsed(content)) => return Some(content),
-        Input::Fresh(Fresh::Same(body)) => Ok(body),
-        Input::Kept(good) => good.body(largest),
-        Input::Nothing => return None,
-    };
-    let parsed = body
-        .map_err(|error| error.to_string())
-        .and_then(|body| endpoint.parse(body).map_err(|error| error.to_string()));
+fn parse<T, E: ToString>(
+    endpoint: &str,
+    answer: &Answer,
+    largest: u64,
+    parse: impl Fn(Bytes) -> Result<T, E>,
+) -> Option<T> {
+    let body = answer.body(largest).map_err(|error| error.to_string());
     // Only good answers are kept; but a newer release, or another type of that name, may differ.
-    parsed
+    body.and_then(|body| parse(body).map_err(|error| error.to_string()))
         .inspect_err(|error| {
-            tracing::error!(endpoint = endpoint.name(), %error, "the last good answer cannot be used");
+            tracing::error!(endpoint, %error, "the last good answer cannot be used");
         })
         .ok()
 }

@@ -1,49 +1,50 @@
-//! One refresh: fetch all endpoints, see what changed, build the report, publish it.
+//! One refresh: fetch all endpoints, decide what is to be done, do it.
 
-pub(crate) mod build;
+mod build;
 pub(crate) mod fetch;
+mod log;
 pub mod publish;
+mod record;
 pub(crate) mod restore;
-pub(crate) mod sources;
+pub(crate) mod source;
 mod take_over;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use blake3::Hash;
-use domain::contract::record::{
-    Bodies, Counts, Current, Document, IdentitiesSummary, TypeSummary, VERSION,
-};
+use bytes::Bytes;
+use domain::contract::record::{Current, Freshness};
 use domain::incident::IncidentType;
 use domain::settings::Settings;
-use futures::future::join_all;
+use futures::future::{join, join_all};
+use grouping::attribute::Identities;
+use grouping::encode::encode;
+use grouping::endpoint::PerEndpoint;
+use grouping::rows::Run;
 use thiserror::Error;
-use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-use self::build::{Input, group};
-use self::take_over::Moments;
-use crate::history::recorder::{Record, Recorder};
+use self::build::{Built, LeftOut};
+pub(crate) use self::build::{Parsed, build};
+use self::fetch::{Budget, FetchError, Upstream};
+use self::log::Log;
+use self::publish::{Block, PublishError, Publisher, Snapshot, blocks};
+use self::record::Timestamps;
+use self::source::{Source, accept, sources};
+use crate::answer::Answer;
+use crate::history::recorder::{Recorder, Recording};
 use crate::history::retention::Bounds;
 use crate::history::{History, Manifest};
 use crate::leadership::lease::Leadership;
-use crate::refresh::fetch::Upstream;
-use crate::refresh::publish::{PublishError, Publisher, Snapshot};
-use crate::refresh::sources::{Answer, Clock, Endpoint, Fresh, Source};
-use crate::store::{Part, Store, StoreError, parts};
-use grouping::Grouped;
-use grouping::encode::{Encoded, encode};
-use grouping::report::Samples;
-
-/// How much of the report's hash, in hexadecimal, is its entity tag: 128 bits.
-pub(crate) const ETAG_DIGITS: usize = 32;
+use crate::store::{Clock, Store, StoreError, millis};
 
 /// How a refresh ended well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// A new snapshot is served.
     Published,
-    /// The snapshot is what upstream has: only its freshness was renewed.
+    /// The snapshot is what upstream has: only its record was renewed.
     Unchanged,
 }
 
@@ -61,9 +62,17 @@ pub(crate) enum RefreshError {
     /// Without the identity map, now or before, nothing can be attributed.
     #[error("there is no identity map, now or from before, so no report can be built: {0}")]
     NoIdentities(String),
+    /// No type's rows are known, now or from before: a report of them would say that there are none.
+    #[error(
+        "there are no incidents of any type, now or from before, so no report is made. The first says: {0}"
+    )]
+    NoIncidents(String),
     /// Building the report failed.
     #[error("cannot build the report: {0}")]
     Build(String),
+    /// It takes longer than any refresh may.
+    #[error("the refresh got nowhere for {} s", .0.as_secs())]
+    Stalled(Duration),
 }
 
 impl From<StoreError> for RefreshError {
@@ -74,13 +83,11 @@ impl From<StoreError> for RefreshError {
 
 impl RefreshError {
     /// Whether this process can do nothing about it, now or later.
-    #[must_use]
     pub(crate) const fn is_final(&self) -> bool {
         matches!(self, Self::Publish(PublishError::Newer(_)))
     }
 
     /// Whether it is Redis that failed.
-    #[must_use]
     pub(crate) const fn is_of_store(&self) -> bool {
         matches!(self, Self::Publish(PublishError::Store(_)))
     }
@@ -93,13 +100,14 @@ pub(crate) struct Refresher {
     upstream: Upstream,
     publisher: Publisher,
     types: Vec<IncidentType>,
-    /// The identity map, then the types in their order.
-    sources: Vec<Source>,
-    /// What the current snapshot was built of, if this process did that since it leads.
-    built: Option<Built>,
-    /// Per type, the unattributed and rejected rows that were logged last.
-    logged: Vec<(u64, u64)>,
+    sources: PerEndpoint<Source>,
+    /// How many entries the last good identity map had: an empty one does not replace it.
+    map_entries: u64,
+    /// What the current snapshot was made of, if this process made it since it leads.
+    made: Option<Made>,
+    log: Log,
     interval: Duration,
+    /// The largest answer, in bytes.
     largest: u64,
     /// By which policy Redis throws keys away, as of the last look.
     eviction: Option<String>,
@@ -117,7 +125,7 @@ struct Kept {
 }
 
 /// One refresh, as all its steps see it.
-struct Cycle<'a> {
+struct RefreshContext<'a> {
     leadership: &'a Leadership,
     clock: Clock,
     started: Instant,
@@ -125,35 +133,41 @@ struct Cycle<'a> {
     deadline: Instant,
     /// How long fetching took.
     fetching: Duration,
-    /// Whether any endpoint answered well.
-    any_good: bool,
-    /// When the snapshot changed and was confirmed that is served again; none for an ordinary refresh.
-    recovered: Option<Moments>,
+    /// Those of the snapshot that is served again; none for an ordinary refresh.
+    recovered: Option<Timestamps>,
 }
 
-/// What identifies a snapshot that was built.
+/// What a snapshot was made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Built {
+struct Made {
     /// The hash of each source's answer.
-    of: Vec<Option<Hash>>,
-    /// The hash of the report and the rows that are not in it.
+    of: PerEndpoint<Option<Hash>>,
+    /// The hash of all documents.
     contents: Hash,
+}
+
+/// What is to be done with what was fetched.
+enum Plan {
+    /// The answers are those that this snapshot was made of: its record is renewed.
+    Renew(Box<Current>),
+    /// Other answers, but the same documents: this snapshot's record counts anew.
+    Recount(Box<Current>, Box<Built>),
+    /// Other documents: a new generation.
+    Replace(Box<Built>),
 }
 
 impl Refresher {
     /// Refreshes `store` from `upstream` as `settings` say.
-    #[must_use]
     pub(crate) fn new(store: Arc<Store>, upstream: Upstream, settings: &Settings) -> Self {
         let types = settings.incident_types.clone();
-        let endpoints = types.iter().cloned().map(Endpoint::Incidents);
-        let sources = std::iter::once(Endpoint::Identities).chain(endpoints);
         Self {
             publisher: Publisher::new(Arc::clone(&store), settings.refresh_interval),
             store,
             upstream,
-            sources: sources.map(Source::new).collect(),
-            built: None,
-            logged: vec![(0, 0); types.len()],
+            sources: sources(&types),
+            map_entries: 0,
+            made: None,
+            log: Log::new(types.len()),
             types,
             interval: settings.refresh_interval,
             largest: settings.api_max_body_bytes,
@@ -164,7 +178,6 @@ impl Refresher {
     }
 
     /// Records every refresh from now on in `history`, within `bounds`, and recovers from it.
-    #[must_use]
     pub(crate) fn with_history(mut self, history: History, bounds: Bounds) -> Self {
         let history = Arc::new(history);
         let recorder = Recorder::start(Arc::clone(&history), Arc::clone(&self.store), bounds);
@@ -179,8 +192,12 @@ impl Refresher {
         }
     }
 
+    /// Waits until nothing computes any more: a stage that got stuck may still be at it.
+    pub(crate) async fn idle(&self) {
+        self.upstream.threads.wait().await;
+    }
+
     /// The snapshot that is served, as far as is known.
-    #[must_use]
     pub(crate) fn current(&self) -> Option<&Current> {
         self.publisher.current()
     }
@@ -195,356 +212,345 @@ impl Refresher {
     ) -> Result<Outcome, RefreshError> {
         let started = Instant::now();
         let deadline = started + self.interval;
-        let clock = Clock {
-            ms: self.store.now_ms().await?,
-            at: started,
-        };
-        let fetched = self.fetch(clock, deadline).await;
-        let cycle = Cycle {
+        let clock = self.store.clock().await?;
+        let parsed = self.fetch(clock, deadline).await;
+        let context = RefreshContext {
             leadership,
             clock,
             started,
             deadline,
             fetching: started.elapsed(),
-            any_good: fetched.iter().any(Option::is_some),
             recovered: None,
         };
-        let outcome = match self.publish(&cycle, fetched, false).await {
+        let plan = self.decide(parsed).await?;
+        let outcome = match self.carry_out(&context, plan).await {
             Err(RefreshError::Publish(PublishError::Store(
                 error @ (StoreError::Conflict | StoreError::Missing),
             ))) => {
                 tracing::warn!(%error, "publishing the whole snapshot anew");
-                self.built = None;
-                self.publisher.look().await?;
-                self.publisher.distrust();
-                let nothing = self.sources.iter().map(|_| None).collect();
-                self.publish(&cycle, nothing, true).await?
+                self.publisher.reload().await?;
+                self.publish_anew(&context).await?
             }
             result => result?,
         };
-        match self.failure(&cycle) {
+        match self.failure() {
             Some(error) => Err(error),
             None => Ok(outcome),
         }
     }
 
-    /// Asks all endpoints; what each answered, if that can be used.
-    async fn fetch(&mut self, clock: Clock, deadline: Instant) -> Vec<Option<Fresh>> {
-        let upstream = &self.upstream;
-        let fetches = self.sources.iter().map(|source| {
-            let accept = source.acceptor(clock);
-            async move {
-                let path = source.endpoint.path();
-                upstream.fetch(&path, deadline, accept).await
-            }
-        });
-        let results = join_all(fetches).await;
-        let noted = self.sources.iter_mut().zip(results);
-        noted
-            .map(|(source, result)| match result {
-                Ok(Answer { good, fresh }) => {
-                    source.note(Ok(good));
-                    Some(fresh)
-                }
-                Err(error) => {
-                    source.note(Err(error));
-                    None
-                }
+    /// Asks all endpoints; what was parsed of their answers.
+    async fn fetch(&mut self, clock: Clock, deadline: Instant) -> Parsed {
+        let (upstream, budget) = (&self.upstream, Budget::new(self.largest));
+        let PerEndpoint {
+            identities,
+            incidents,
+        } = &self.sources;
+        let (last, entries) = (identities.answer.clone(), self.map_entries);
+        let map = upstream.fetch(&identities.path, &budget, deadline, move |body: Bytes| {
+            let has_entries = last.is_some() && entries > 0;
+            accept(last.as_ref(), clock, &body, |body| {
+                parse_map(body, has_entries)
             })
-            .collect()
-    }
-
-    /// What is wrong although Redis took all that there was.
-    fn failure(&self, cycle: &Cycle<'_>) -> Option<RefreshError> {
-        let failures = |source: &Source| source.failure.clone();
-        if !cycle.any_good {
-            let first = self.sources.iter().find_map(failures);
-            return Some(RefreshError::NothingGood(first.unwrap_or_default()));
+        });
+        let types = self.types.iter().zip(incidents).map(|(kind, source)| {
+            let (kind, last) = (kind.clone(), source.answer.clone());
+            upstream.fetch(&source.path, &budget, deadline, move |body: Bytes| {
+                let parse = |body: &Bytes| Ok(Run::parse(&kind, body.clone())?);
+                accept(last.as_ref(), clock, &body, parse)
+            })
+        });
+        let (map, types) = join(map, join_all(types)).await;
+        let identities = note(&mut self.sources.identities, map);
+        if let Some(identities) = &identities {
+            self.map_entries = identities.entries();
         }
-        let identities = &self.sources[0];
-        identities
-            .good
-            .is_none()
-            .then(|| RefreshError::NoIdentities(failures(identities).unwrap_or_default()))
+        let sources = self.sources.incidents.iter_mut().zip(types);
+        Parsed {
+            identities,
+            runs: sources
+                .map(|(source, fetched)| note(source, fetched))
+                .collect(),
+        }
     }
 
-    /// Publishes what was fetched, in place of what was not the last good answer. `anew` when the
-    /// snapshot in Redis is not what it should be.
+    /// What is to be done with what was fetched.
+    async fn decide(&self, parsed: Parsed) -> Result<Plan, RefreshError> {
+        let is_same = self
+            .made
+            .as_ref()
+            .is_some_and(|made| made.of == self.hashes());
+        if let Some(current) = self.current()
+            && (is_same || self.failure().is_some())
+        {
+            return Ok(Plan::Renew(current.clone().into()));
+        }
+        let built = self.build(parsed).await?;
+        let shown = self.made.as_ref().map(|made| made.contents);
+        Ok(match self.current() {
+            Some(current) if shown == Some(built.contents) => {
+                Plan::Recount(current.clone().into(), built.into())
+            }
+            _ => Plan::Replace(built.into()),
+        })
+    }
+
+    async fn carry_out(
+        &mut self,
+        context: &RefreshContext<'_>,
+        plan: Plan,
+    ) -> Result<Outcome, RefreshError> {
+        let (freshness, times) = (self.freshness(), self.timestamps(context));
+        match plan {
+            Plan::Renew(current) => {
+                let record = record::renewed(&current, &self.types, freshness, times);
+                self.publish(context, record, Vec::new(), &LeftOut::default())
+                    .await?;
+                Ok(Outcome::Unchanged)
+            }
+            Plan::Recount(current, built) => {
+                let Built {
+                    summary,
+                    left_out,
+                    contents,
+                    ..
+                } = *built;
+                let record = record::recounted(&current, &self.types, &summary, freshness, times);
+                self.publish(context, record, Vec::new(), &left_out).await?;
+                self.set_made(contents);
+                Ok(Outcome::Unchanged)
+            }
+            Plan::Replace(built) => {
+                let Built {
+                    report,
+                    summary,
+                    left_out,
+                    contents,
+                } = *built;
+                let index = report.employees.clone();
+                let encoded = self.compute(move || encode(&report)).await?;
+                let encoded = encoded.map_err(|error| RefreshError::Build(error.to_string()))?;
+                let generation = self.publisher.next_generation().await?;
+                let record = record::new(
+                    generation,
+                    &self.types,
+                    &summary,
+                    &encoded,
+                    freshness,
+                    times,
+                );
+                let keys = &self.store.keys;
+                let mut bodies = vec![Block {
+                    key: keys.employees(generation),
+                    value: index,
+                }];
+                for made in &encoded {
+                    bodies.extend(blocks(&made.body, |number| {
+                        keys.block(generation, made.document, made.encoding, number)
+                    }));
+                }
+                self.publish(context, record, bodies, &left_out).await?;
+                self.set_made(contents);
+                Ok(Outcome::Published)
+            }
+        }
+    }
+
+    /// Publishes what the last good answers give as a new generation, all of it: the snapshot in Redis
+    /// is not what it should be.
+    async fn publish_anew(
+        &mut self,
+        context: &RefreshContext<'_>,
+    ) -> Result<Outcome, RefreshError> {
+        self.made = None;
+        self.publisher.invalidate();
+        let built = self.build(Parsed::default()).await?;
+        self.carry_out(context, Plan::Replace(built.into())).await
+    }
+
+    async fn build(&self, parsed: Parsed) -> Result<Built, RefreshError> {
+        if let Some(error) = self.failure().filter(|_| !self.is_buildable()) {
+            return Err(error);
+        }
+        let (types, largest) = (self.types.clone(), self.largest);
+        let answers = self.sources.as_ref().map(|source| source.answer.clone());
+        self.compute(move || build(&types, answers, parsed, largest))
+            .await?
+            .ok_or_else(|| RefreshError::NoIdentities("the last good one is damaged".to_owned()))
+    }
+
+    /// Makes `record` the current one, with its new bodies and those kept answers that Redis lacks.
     async fn publish(
         &mut self,
-        cycle: &Cycle<'_>,
-        fetched: Vec<Option<Fresh>>,
-        anew: bool,
-    ) -> Result<Outcome, RefreshError> {
-        let of: Vec<_> = self.sources.iter().map(Source::hash).collect();
-        let is_same = self.built.as_ref().is_some_and(|built| built.of == of);
-        let has_identities = self.sources[0].good.is_some();
-        let nothing_new = is_same || !cycle.any_good || !has_identities;
-        if let Some(current) = self.current().filter(|_| nothing_new && !anew) {
-            let record = self.renewed(current.clone(), cycle);
-            self.send(cycle, record, Vec::new(), &[]).await?;
-            return Ok(Outcome::Unchanged);
-        }
-        if !has_identities {
-            return match self.failure(cycle) {
-                Some(error) => Err(error),
-                None => Err(RefreshError::NoIdentities(String::new())),
-            };
-        }
-        let mut grouped = self.group(fetched).await?;
-        let samples = std::mem::take(&mut grouped.report.samples);
-        let built = Built {
-            of,
-            contents: grouped.contents,
-        };
-        let shown = self.built.as_ref().map(|built| built.contents);
-        let same_contents = self.current().filter(|_| shown == Some(built.contents));
-        let outcome = match same_contents {
-            Some(current) => {
-                let record = self.summarised(current.clone(), &grouped, cycle);
-                self.send(cycle, record, Vec::new(), &samples).await?;
-                Outcome::Unchanged
-            }
-            None => {
-                self.send_new(cycle, grouped, &samples).await?;
-                Outcome::Published
-            }
-        };
-        self.built = Some(built);
-        Ok(outcome)
-    }
-
-    async fn group(&self, fetched: Vec<Option<Fresh>>) -> Result<Grouped, RefreshError> {
-        let inputs = self.sources.iter().zip(fetched).map(|(source, fresh)| {
-            let input = match (fresh, &source.good) {
-                (Some(fresh), _) => Input::Fresh(fresh),
-                (None, Some(good)) => Input::Kept(good.clone()),
-                (None, None) => Input::Nothing,
-            };
-            (Arc::clone(&source.endpoint), input)
-        });
-        let inputs = inputs.collect();
-        let (types, largest) = (self.types.clone(), self.largest);
-        let grouped = spawn_blocking(move || group(&types, inputs, largest));
-        let grouped = grouped
-            .await
-            .map_err(|error| RefreshError::Build(error.to_string()))?;
-        grouped.ok_or_else(|| RefreshError::NoIdentities("the last good one is damaged".to_owned()))
-    }
-
-    /// Publishes a new generation.
-    async fn send_new(
-        &mut self,
-        cycle: &Cycle<'_>,
-        grouped: Grouped,
-        samples: &[Samples],
-    ) -> Result<(), RefreshError> {
-        let encoded = spawn_blocking(move || {
-            let encoded = encode(&grouped.report);
-            encoded.map(|encoded| (grouped, encoded))
-        });
-        let (grouped, encoded) = encoded
-            .await
-            .map_err(|error| RefreshError::Build(error.to_string()))?
-            .map_err(|error| RefreshError::Build(error.to_string()))?;
-        let generation = self.publisher.next_generation().await?;
-        let keys = &self.store.keys;
-        let mut bodies = vec![Part {
-            key: keys.employees(generation),
-            value: grouped.report.employees.clone(),
-        }];
-        let mut record = Current {
-            version: VERSION,
-            generation,
-            etag: grouped.hash.to_hex()[..ETAG_DIGITS].to_owned(),
-            published_at_ms: cycle
-                .recovered
-                .map_or_else(|| cycle.clock.now_ms(), |was| was.published_ms),
-            checked_at_ms: cycle.recovered.map_or(0, |was| was.checked_ms),
-            recovered_at_ms: cycle.recovered.map(|_| cycle.clock.now_ms()),
-            employees: 0,
-            report: Bodies::default(),
-            unattributed: Bodies::default(),
-            rejected: Bodies::default(),
-            types: Vec::new(),
-            identities: IdentitiesSummary {
-                entries: 0,
-                rejected: 0,
-                freshness: self.sources[0].freshness(),
-            },
-        };
-        for Encoded {
-            document,
-            encoding,
-            body,
-        } in encoded
-        {
-            let of = match document {
-                Document::Report => &mut record.report,
-                Document::Unattributed => &mut record.unattributed,
-                Document::Rejected => &mut record.rejected,
-            };
-            of.set(encoding, body.len() as u64);
-            bodies.extend(parts(&body, |number| {
-                keys.block(generation, document, encoding, number)
-            }));
-        }
-        let record = self.summarised(record, &grouped, cycle);
-        self.send(cycle, record, bodies, samples).await
-    }
-
-    /// `record` with the freshness of all sources as it is now.
-    fn renewed(&self, mut record: Current, cycle: &Cycle<'_>) -> Current {
-        record.identities.freshness = self.sources[0].freshness();
-        for (kind, source) in self.types.iter().zip(&self.sources[1..]) {
-            if let Some(summary) = record
-                .types
-                .iter_mut()
-                .find(|found| found.name == kind.name)
-            {
-                summary.freshness = source.freshness();
-            }
-        }
-        if cycle.any_good {
-            record.checked_at_ms = cycle.clock.now_ms();
-            record.recovered_at_ms = None;
-        }
-        record
-    }
-
-    /// `record` with what `grouped` says of the types and the identity map.
-    fn summarised(&self, mut record: Current, grouped: &Grouped, cycle: &Cycle<'_>) -> Current {
-        record.employees = grouped.report.employee_count;
-        record.identities.entries = grouped.entries;
-        record.identities.rejected = grouped.rejected_entries;
-        let counts = self.types.iter().zip(&grouped.report.counts);
-        record.types = counts
-            .zip(&self.sources[1..])
-            .map(|((kind, counts), source)| TypeSummary {
-                name: kind.name.clone(),
-                counts: *counts,
-                freshness: source.freshness(),
-            })
-            .collect();
-        self.renewed(record, cycle)
-    }
-
-    /// Publishes `record` with its new bodies and those kept answers that Redis lacks.
-    async fn send(
-        &mut self,
-        cycle: &Cycle<'_>,
+        context: &RefreshContext<'_>,
         record: Current,
-        bodies: Vec<Part>,
-        samples: &[Samples],
+        bodies: Vec<Block>,
+        left_out: &LeftOut,
     ) -> Result<(), RefreshError> {
-        let kept = self
+        let answers = self
             .sources
             .iter()
-            .filter_map(|source| source.good.as_ref());
+            .filter_map(|source| source.answer.as_ref());
         let snapshot = Snapshot {
-            payloads: self.publisher.payload_parts(kept),
+            payloads: self.publisher.missing_payloads(answers),
             record,
             bodies,
         };
         let bytes = snapshot.bytes();
         self.publisher
-            .publish(cycle.leadership, snapshot, cycle.deadline)
+            .publish(context.leadership, snapshot, context.deadline)
             .await?;
-        self.log(cycle, bytes, samples);
-        if cycle.recovered.is_none() {
-            self.record(cycle);
+        let failing = self
+            .sources
+            .iter()
+            .filter(|source| source.failure.is_some());
+        let stale: Vec<&str> = failing.map(|source| source.name.as_str()).collect();
+        if let Some(current) = self.publisher.current() {
+            self.log
+                .refreshed(context, current, bytes, &stale, left_out);
+        }
+        if context.recovered.is_none() {
+            self.record(context);
         }
         Ok(())
     }
 
     /// Has the history record what is served now.
-    fn record(&self, cycle: &Cycle<'_>) {
+    fn record(&self, context: &RefreshContext<'_>) {
         if let (Some(kept), Some(current)) = (&self.history, self.publisher.current()) {
-            let (at_ms, token) = (cycle.clock.now_ms(), cycle.leadership.token);
-            let manifest = Manifest::new(at_ms, token, self.types.clone(), current.clone());
-            let answers = self.sources.iter().filter_map(|source| source.good.clone());
-            kept.recorder.record(Record {
-                manifest,
-                answers: answers.collect(),
+            let (at_ms, token) = (context.clock.now_ms(), context.leadership.token);
+            let answers = self.sources.iter();
+            kept.recorder.record(Recording {
+                manifest: Manifest::new(at_ms, token, self.types.clone(), current.clone()),
+                answers: answers.filter_map(|source| source.answer.clone()).collect(),
             });
         }
     }
 
-    /// One line about the refresh, and one about each type of which rows are newly left out.
-    fn log(&mut self, cycle: &Cycle<'_>, bytes: usize, samples: &[Samples]) {
-        let Some(current) = self.publisher.current() else {
-            return;
-        };
-        for ((kind, logged), samples) in current.types.iter().zip(&mut self.logged).zip(samples) {
-            let counts = kind.counts;
-            let left_out = (counts.unattributed, counts.rejected);
-            if std::mem::replace(logged, left_out) != left_out && left_out != (0, 0) {
-                log_left_out(kind, samples);
-            }
+    /// What is wrong although Redis took all that there was.
+    fn failure(&self) -> Option<RefreshError> {
+        let identities = &self.sources.identities;
+        if !self.is_any_good() {
+            let first = self
+                .sources
+                .iter()
+                .find_map(|source| source.failure.clone());
+            return Some(RefreshError::NothingGood(first.unwrap_or_default()));
         }
-        let totals = current.totals();
-        let mut stale: Vec<&str> = Vec::new();
-        let failing = self
-            .sources
-            .iter()
-            .filter(|source| source.failure.is_some());
-        stale.extend(failing.map(|source| source.endpoint.name()));
-        tracing::info!(
-            generation = current.generation,
-            seconds = cycle.started.elapsed().as_secs_f64(),
-            fetching = cycle.fetching.as_secs_f64(),
-            employees = current.employees,
-            fetched = totals.fetched,
-            reported = totals.reported,
-            unattributed = totals.unattributed,
-            rejected = totals.rejected,
-            types = types(current),
-            stale = stale.join(" "),
-            written_bytes = bytes,
-            "refreshed"
-        );
+        if identities.answer.is_none() {
+            let failure = identities.failure.clone();
+            return Some(RefreshError::NoIdentities(failure.unwrap_or_default()));
+        }
+        let incidents = &self.sources.incidents;
+        if incidents.iter().all(|source| source.answer.is_none()) {
+            let first = incidents.iter().find_map(|source| source.failure.clone());
+            return Some(RefreshError::NoIncidents(first.unwrap_or_default()));
+        }
+        None
+    }
+
+    /// Whether there is what a report is made of: the identity map, and the rows of at least one type.
+    fn is_buildable(&self) -> bool {
+        let incidents = &self.sources.incidents;
+        self.sources.identities.answer.is_some()
+            && incidents.iter().any(|source| source.answer.is_some())
+    }
+
+    /// Whether any endpoint answered well.
+    fn is_any_good(&self) -> bool {
+        self.sources.iter().any(|source| source.failure.is_none())
+    }
+
+    fn hashes(&self) -> PerEndpoint<Option<Hash>> {
+        let hash = |source: &Source| source.answer.as_ref().map(|answer| answer.hash);
+        self.sources.as_ref().map(hash)
+    }
+
+    fn freshness(&self) -> PerEndpoint<Freshness> {
+        self.sources.as_ref().map(Source::freshness)
+    }
+
+    /// The times of a record that is published now: any endpoint that answered well confirms it.
+    fn timestamps(&self, context: &RefreshContext<'_>) -> Timestamps {
+        let (now_ms, interval_ms) = (context.clock.now_ms(), millis(self.interval));
+        if let Some(before) = context.recovered {
+            return Timestamps {
+                recovered_ms: Some(now_ms),
+                interval_ms,
+                ..before
+            };
+        }
+        let current = self.current().map(Timestamps::of);
+        let (checked_ms, recovered_ms) = match current {
+            _ if self.is_any_good() => (now_ms, None),
+            Some(current) => (current.checked_ms, current.recovered_ms),
+            None => (0, None),
+        };
+        Timestamps {
+            published_ms: now_ms,
+            checked_ms,
+            interval_ms,
+            recovered_ms,
+        }
+    }
+
+    /// Runs `work`, which only computes, on a thread of its own.
+    async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, RefreshError> {
+        let done = self.upstream.threads.spawn_blocking(work).await;
+        done.map_err(|error| RefreshError::Build(error.to_string()))
+    }
+
+    fn set_made(&mut self, contents: Hash) {
+        self.made = Some(Made {
+            of: self.hashes(),
+            contents,
+        });
     }
 }
 
-/// Each type's rows: all, those in the report, and those that are not.
-fn types(current: &Current) -> String {
-    let type_ = |kind: &TypeSummary| {
-        let Counts {
-            fetched,
-            reported,
-            unattributed,
-            rejected,
-        } = kind.counts;
-        format!(
-            "{}={fetched}:{reported}+{unattributed}+{rejected}",
-            kind.name
-        )
-    };
-    let types: Vec<String> = current.types.iter().map(type_).collect();
-    types.join(" ")
+/// Notes what came of asking for `source`; what was parsed of its answer.
+fn note<T>(source: &mut Source, fetched: Result<(Answer, Option<T>), FetchError>) -> Option<T> {
+    match fetched {
+        Ok((answer, parsed)) => {
+            source.note(Ok(answer));
+            parsed
+        }
+        Err(error) => {
+            source.note(Err(error));
+            None
+        }
+    }
 }
 
-fn log_left_out(kind: &TypeSummary, samples: &Samples) {
-    let Counts {
-        unattributed,
-        rejected,
-        ..
-    } = kind.counts;
-    if let Some(sample) = &samples.unattributed {
-        tracing::warn!(
-            kind = kind.name,
-            unattributed,
-            ?sample,
-            "rows whose address the identity map lacks"
-        );
+/// Parses an identity map. An empty one is refused where there was one with entries, and one of nothing
+/// but rejected entries always.
+fn parse_map(body: &Bytes, has_entries: bool) -> Result<Identities, FetchError> {
+    let identities = Identities::parse(body)?;
+    match (identities.entries(), identities.rejected()) {
+        (0, 0) if has_entries => Err(FetchError::NoIdentities),
+        (0, rejected @ 1..) => Err(FetchError::UnusableIdentities(rejected)),
+        _ => Ok(identities),
     }
-    if let Some((reason, sample)) = &samples.rejected {
-        tracing::warn!(
-            kind = kind.name,
-            rejected,
-            reason = reason.text(),
-            ?sample,
-            "rows that cannot be used"
-        );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_map_is_good_at_first_but_not_after_a_full_one() {
+        let parse = |body: &'static str, has_entries| {
+            parse_map(&Bytes::from_static(body.as_bytes()), has_entries)
+        };
+        assert_eq!(parse("{}", false).unwrap().entries(), 0);
+        assert!(matches!(parse("{}", true), Err(FetchError::NoIdentities)));
+        assert_eq!(parse(r#"{"1.2.3.4":5}"#, true).unwrap().entries(), 1);
+        for has_entries in [false, true] {
+            let rejected = parse(r#"{"1.2.3.4":77.0}"#, has_entries);
+            assert!(matches!(rejected, Err(FetchError::UnusableIdentities(1))));
+        }
     }
 }

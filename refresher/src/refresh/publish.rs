@@ -1,23 +1,36 @@
-//! Publishing: the parts of a snapshot are written first, then one script makes its record the
+//! Publishing: the blocks of a snapshot are written first, then one script makes its record the
 //! current one. Readers see the old snapshot or the new one, never something in between.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::contract::record::{Current, RecordError, VERSION};
+use bytes::Bytes;
+use domain::contract::record::{BLOCK_BYTES, Current, RecordError, VERSION};
+use domain::contract::scripts::{NextGeneration, Publish, Unstage};
+use redis::{Cmd, Pipeline};
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
 
+use crate::answer::Answer;
+use crate::backoff::Backoff;
 use crate::leadership::lease::Leadership;
-use crate::refresh::sources::Good;
-use crate::store::{Change, Part, Store, StoreError, parts};
+use crate::store::{Store, StoreError, millis};
 
-/// Superseded parts stay at least this long, for readers that have begun.
+/// Superseded blocks stay at least this long, for readers that have begun.
 const SHORTEST_STAY: Duration = Duration::from_secs(120);
 
 /// The first and the longest wait before a refused publish is tried again.
 const WAITS: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(5)];
+
+/// Blocks that are on their way at the same time.
+const BLOCKS_AT_ONCE: usize = 4;
+
+/// Keys that are deleted by one command.
+const KEYS_AT_ONCE: usize = 500;
+
+/// How long a block of a snapshot stays that is not published, in milliseconds.
+const STAGED_MS: u64 = 600_000;
 
 /// Why nothing could be published.
 #[derive(Debug, Error)]
@@ -30,23 +43,43 @@ pub enum PublishError {
     Newer(RecordError),
 }
 
-/// A record and the parts of it that Redis does not have yet.
+/// A block of a snapshot, ready to be written.
+#[derive(Debug, Clone)]
+pub struct Block {
+    /// Its key.
+    pub key: String,
+    /// Its bytes.
+    pub value: Bytes,
+}
+
+/// Cuts a body into blocks, which share its bytes.
+pub fn blocks(body: &Bytes, key: impl Fn(u32) -> String) -> Vec<Block> {
+    (0..body.len())
+        .step_by(BLOCK_BYTES)
+        .zip(0..)
+        .map(|(start, number)| Block {
+            key: key(number),
+            value: body.slice(start..body.len().min(start + BLOCK_BYTES)),
+        })
+        .collect()
+}
+
+/// A record and what of its snapshot Redis does not have yet.
 #[derive(Debug)]
 pub struct Snapshot {
     /// What readers find first.
     pub record: Current,
-    /// New bodies: they belong to this generation alone.
-    pub bodies: Vec<Part>,
-    /// New kept answers: another snapshot may have the same ones.
-    pub payloads: Vec<Part>,
+    /// Blocks of new bodies: they belong to this generation alone.
+    pub bodies: Vec<Block>,
+    /// Blocks of newly kept answers: another snapshot may have the same ones.
+    pub payloads: Vec<Block>,
 }
 
 impl Snapshot {
     /// How many bytes are to be written.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        let parts = self.bodies.iter().chain(&self.payloads);
-        parts.map(|part| part.value.len()).sum()
+    pub(crate) fn bytes(&self) -> usize {
+        let blocks = self.bodies.iter().chain(&self.payloads);
+        blocks.map(|block| block.value.len()).sum()
     }
 }
 
@@ -85,13 +118,12 @@ impl Publisher {
     }
 
     /// The current record, as far as this refresher knows.
-    #[must_use]
     pub(crate) fn current(&self) -> Option<&Current> {
         self.known.record.as_ref()
     }
 
-    /// Takes note that there has been this generation, wherever that was learnt.
-    pub(crate) fn knows_of(&mut self, generation: u64) {
+    /// Takes note that there has been this generation, whatever Redis knows.
+    pub(crate) fn note_generation(&mut self, generation: u64) {
         self.newest = self.newest.max(generation);
     }
 
@@ -99,8 +131,8 @@ impl Publisher {
     ///
     /// # Errors
     /// When it cannot be read, or a newer release wrote it.
-    pub async fn look(&mut self) -> Result<(), PublishError> {
-        let raw = self.store.current().await?;
+    pub async fn reload(&mut self) -> Result<(), PublishError> {
+        let raw = current(&self.store).await?;
         let record = match raw.is_empty() {
             true => None,
             false => match Current::parse(&raw) {
@@ -114,17 +146,17 @@ impl Publisher {
                 }
             },
         };
-        self.learn(raw, record);
+        self.set(raw, record);
         Ok(())
     }
 
-    fn learn(&mut self, raw: Vec<u8>, record: Option<Current>) {
+    fn set(&mut self, raw: Vec<u8>, record: Option<Current>) {
         let keys = record
             .as_ref()
             .map_or_else(Vec::new, |record| record.keys(&self.store.keys));
-        self.newest = record
-            .as_ref()
-            .map_or(self.newest, |record| self.newest.max(record.generation));
+        if let Some(record) = &record {
+            self.note_generation(record.generation);
+        }
         self.known = Known {
             raw,
             record,
@@ -133,35 +165,42 @@ impl Publisher {
         };
     }
 
+    /// Takes no block for granted that the current record names, so that all are written anew.
+    pub(crate) const fn invalidate(&mut self) {
+        self.known.is_whole = false;
+    }
+
     /// A generation for contents that have not been published yet.
     ///
     /// # Errors
     /// When Redis cannot be asked.
     pub async fn next_generation(&mut self) -> Result<u64, StoreError> {
-        self.newest = self.store.next_generation(self.newest).await?;
+        let draw = NextGeneration {
+            keys: &self.store.keys,
+            known: self.newest,
+        };
+        self.newest = self.store.control.call(&draw).await?;
         Ok(self.newest)
     }
 
-    /// Those parts of the kept answers that Redis does not have, as far as this refresher knows.
-    #[must_use]
-    pub(crate) fn payload_parts<'a>(&self, kept: impl Iterator<Item = &'a Good>) -> Vec<Part> {
+    /// Those blocks of the `answers` that Redis does not have, as far as this refresher knows.
+    pub(crate) fn missing_payloads<'a>(
+        &self,
+        answers: impl Iterator<Item = &'a Answer>,
+    ) -> Vec<Block> {
         let there: HashSet<&String> = self.known.keys.iter().collect();
-        kept.flat_map(|good| {
-            let hash = good.hash.to_hex();
-            parts(&good.packed, |number| {
-                self.store.keys.payload(&hash, number)
+        answers
+            .flat_map(|answer| {
+                let hash = answer.hash.to_hex();
+                blocks(&answer.packed, |number| {
+                    self.store.keys.payload(&hash, number)
+                })
             })
-        })
-        .filter(|part| !self.known.is_whole || !there.contains(&part.key))
-        .collect()
+            .filter(|block| !self.known.is_whole || !there.contains(&block.key))
+            .collect()
     }
 
-    /// Takes no part for granted that the current record names, so that all is written anew.
-    pub(crate) fn distrust(&mut self) {
-        self.known.is_whole = false;
-    }
-
-    /// Writes the parts and makes the record current. What passes by itself (no memory left, a
+    /// Writes the blocks and makes the record current. What passes by itself (no memory left, a
     /// replica that takes over) is tried again until `deadline`.
     ///
     /// # Errors
@@ -173,20 +212,21 @@ impl Publisher {
         snapshot: Snapshot,
         deadline: Instant,
     ) -> Result<(), StoreError> {
-        let [mut wait, longest] = WAITS;
+        let [first, longest] = WAITS;
+        let mut backoff = Backoff::new(first, longest);
         loop {
-            match self.try_publish(leadership, &snapshot).await {
-                Ok(()) => break,
-                Err(error) if error.is_passing() && Instant::now() + wait < deadline => {
-                    tracing::warn!(%error, ?wait, "cannot publish yet: the old snapshot stays, trying again");
-                    sleep(wait).await;
-                    wait = (2 * wait).min(longest);
-                }
-                Err(error) => return Err(error),
+            let Err(error) = self.try_publish(leadership, &snapshot).await else {
+                break;
+            };
+            let wait = backoff.wait();
+            if !error.is_passing() || Instant::now() + wait >= deadline {
+                return Err(error);
             }
+            tracing::warn!(%error, ?wait, "cannot publish yet: the old snapshot stays, trying again");
+            sleep(wait).await;
         }
         let raw = snapshot.record.to_json().into_bytes();
-        self.learn(raw, Some(snapshot.record));
+        self.set(raw, Some(snapshot.record));
         Ok(())
     }
 
@@ -195,9 +235,9 @@ impl Publisher {
         leadership: &Leadership,
         snapshot: &Snapshot,
     ) -> Result<(), StoreError> {
-        for parts in [&snapshot.bodies, &snapshot.payloads] {
-            if let Err(error) = self.store.stage(parts).await {
-                self.give_back(snapshot).await;
+        for blocks in [&snapshot.bodies, &snapshot.payloads] {
+            if let Err(error) = self.stage(blocks).await {
+                self.discard(snapshot).await;
                 return Err(error);
             }
         }
@@ -206,30 +246,85 @@ impl Publisher {
         let own: HashSet<&String> = keys.iter().collect();
         let superseded = self.known.keys.iter().filter(|key| !own.contains(key));
         let superseded: Vec<String> = superseded.cloned().collect();
-        let change = Change {
+        let publish = Publish {
+            keys: &self.store.keys,
+            holder: &leadership.holder,
+            token: leadership.token,
             expected: &self.known.raw,
             record: &record,
-            keys: &keys,
+            snapshot: &keys,
             superseded: &superseded,
-            superseded_for: self.superseded_for,
+            superseded_for_ms: millis(self.superseded_for),
         };
-        match self.store.publish(leadership, &change).await {
+        match self.store.control.call(&publish).await {
             // An earlier try did it, and only its answer was lost.
-            Err(StoreError::Conflict) if self.store.current().await? == record.as_bytes() => Ok(()),
+            Err(StoreError::Conflict) if current(&self.store).await? == record.as_bytes() => Ok(()),
             Err(error @ (StoreError::Fenced | StoreError::Conflict | StoreError::OutOfMemory)) => {
-                self.give_back(snapshot).await;
+                self.discard(snapshot).await;
                 Err(error)
             }
             result => result,
         }
     }
 
+    /// Writes blocks of a snapshot that is not published yet: they go by themselves if it never is.
+    async fn stage(&self, blocks: &[Block]) -> Result<(), StoreError> {
+        for some in blocks.chunks(BLOCKS_AT_ONCE) {
+            let mut pipeline = Pipeline::with_capacity(some.len());
+            for Block { key, value } in some {
+                pipeline.pset_ex(key, value.as_ref(), STAGED_MS).ignore();
+            }
+            self.store.bodies.pipeline::<()>(&pipeline).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes blocks that were staged for nothing. Those that meanwhile belong to a current snapshot
+    /// stay.
+    ///
+    /// # Errors
+    /// When Redis cannot be told; they then go by themselves.
+    pub async fn unstage(&self, blocks: &[Block]) -> Result<(), StoreError> {
+        for some in blocks.chunks(KEYS_AT_ONCE) {
+            let parts: Vec<&str> = some.iter().map(|block| block.key.as_str()).collect();
+            self.store.bodies.call(&Unstage { parts: &parts }).await?;
+        }
+        Ok(())
+    }
+
     /// Deletes what was written for nothing: it would take up memory for minutes.
-    async fn give_back(&self, snapshot: &Snapshot) {
-        for parts in [&snapshot.bodies, &snapshot.payloads] {
-            if let Err(error) = self.store.unstage(parts).await {
-                tracing::debug!(%error, "parts that were written for nothing stay until they expire");
+    async fn discard(&self, snapshot: &Snapshot) {
+        for blocks in [&snapshot.bodies, &snapshot.payloads] {
+            if let Err(error) = self.unstage(blocks).await {
+                tracing::debug!(%error, "blocks that were written for nothing stay until they expire");
             }
         }
+    }
+}
+
+/// The current record as it is stored; empty if there is none.
+///
+/// # Errors
+/// When Redis cannot be asked.
+pub(crate) async fn current(store: &Store) -> Result<Vec<u8>, StoreError> {
+    let found: Option<Vec<u8>> = store.control.query(&Cmd::get(store.keys.current())).await?;
+    Ok(found.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_cut_into_blocks() {
+        let key = |number| format!("k{number}");
+        assert!(blocks(&Bytes::new(), key).is_empty());
+        let body = Bytes::from(vec![7; 2 * BLOCK_BYTES + 1]);
+        let cut = blocks(&body, key);
+        let sizes: Vec<_> = cut
+            .iter()
+            .map(|block| (block.key.as_str(), block.value.len()))
+            .collect();
+        assert_eq!(sizes, [("k0", BLOCK_BYTES), ("k1", BLOCK_BYTES), ("k2", 1)]);
     }
 }

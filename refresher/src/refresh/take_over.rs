@@ -3,36 +3,21 @@
 
 use std::time::Duration;
 
-use domain::contract::record::Current;
+use redis::InfoDict;
 use tokio::time::{Instant, timeout};
 
-use super::{Cycle, RefreshError, Refresher};
+use super::record::Timestamps;
+use super::{RefreshContext, RefreshError, Refresher};
 use crate::history::Recorded;
 use crate::leadership::lease::Leadership;
 use crate::refresh::restore::restore;
-use crate::refresh::sources::{Clock, Source};
+use crate::store::Store;
 
 /// How long it may take to find the last good snapshot in the history, until upstream is asked.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(20);
 
 /// What is said of an endpoint whose last good answer is served again.
 const UNCONFIRMED: &str = "recovered after Redis was lost; upstream has not answered since";
-
-/// When a snapshot changed last, and when it was confirmed: milliseconds of Redis's clock.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Moments {
-    pub(super) published_ms: u64,
-    pub(super) checked_ms: u64,
-}
-
-impl Moments {
-    const fn of(record: &Current) -> Self {
-        Self {
-            published_ms: record.published_at_ms,
-            checked_ms: record.checked_at_ms,
-        }
-    }
-}
 
 impl Refresher {
     /// Takes over where another refresher, or an earlier run, has left off. Where Redis has lost the
@@ -41,12 +26,12 @@ impl Refresher {
     /// # Errors
     /// When Redis cannot be read or written, or holds what a newer release wrote.
     pub(crate) async fn take_over(&mut self, leadership: &Leadership) -> Result<(), RefreshError> {
-        self.built = None;
+        self.made = None;
         self.warn_of_eviction().await;
         if self.lost.is_none() {
             self.lost = self.publisher.current().cloned();
         }
-        self.publisher.look().await?;
+        self.publisher.reload().await?;
         let found = self.publisher.current().map(|record| record.generation);
         if let Some(lost) = &self.lost
             && found < Some(lost.generation)
@@ -55,15 +40,17 @@ impl Refresher {
                 generation = lost.generation,
                 "Redis has lost the snapshot: serving it again"
             );
-            let moments = Moments::of(lost);
-            self.serve_again(leadership, moments).await?;
+            let times = Timestamps::of(lost);
+            self.serve_again(leadership, times).await?;
             self.lost = None;
             return Ok(());
         }
         self.lost = None;
         match self.publisher.current() {
             Some(record) => {
-                restore(&self.store, record, &mut self.sources, self.largest).await?;
+                self.map_entries = record.identities.entries;
+                let (types, sources) = (&self.types, &mut self.sources);
+                restore(&self.store, record, types, sources, self.largest).await?;
                 Ok(())
             }
             None => self.recover(leadership).await,
@@ -72,7 +59,7 @@ impl Refresher {
 
     /// Tells, once, that Redis is set to throw away what it should keep.
     async fn warn_of_eviction(&mut self) {
-        let policy = self.store.eviction().await;
+        let policy = eviction(&self.store).await;
         if self.eviction != policy
             && let Some(policy) = &policy
         {
@@ -102,20 +89,20 @@ impl Refresher {
             }
         };
         let Recorded { manifest, answers } = recorded;
-        self.publisher.knows_of(manifest.record.generation);
-        let mut answers = answers.into_iter();
-        self.sources[0].good = answers.next().flatten();
-        for (kind, answer) in manifest.types.iter().zip(answers) {
-            let of_kind = |source: &&mut Source| source.endpoint.name() == kind.name;
-            if let Some(source) = self.sources[1..].iter_mut().find(of_kind) {
-                source.good = answer;
+        self.publisher.note_generation(manifest.record.generation);
+        self.map_entries = manifest.record.identities.entries;
+        self.sources.identities.answer = answers.identities;
+        for (kind, answer) in manifest.types.iter().zip(answers.incidents) {
+            let mut sources = self.sources.incidents.iter_mut();
+            if let Some(source) = sources.find(|source| source.name == kind.name) {
+                source.answer = answer;
             }
         }
         tracing::warn!(
             generation = manifest.record.generation,
             "Redis has no snapshot: serving the last one of the history"
         );
-        self.serve_again(leadership, Moments::of(&manifest.record))
+        self.serve_again(leadership, Timestamps::of(&manifest.record))
             .await
     }
 
@@ -123,30 +110,36 @@ impl Refresher {
     async fn serve_again(
         &mut self,
         leadership: &Leadership,
-        moments: Moments,
+        times: Timestamps,
     ) -> Result<(), RefreshError> {
-        if self.sources[0].good.is_none() {
+        if !self.is_buildable() {
             return Ok(());
         }
-        for source in &mut self.sources {
+        for source in self.sources.iter_mut() {
             source.failure.get_or_insert_with(|| UNCONFIRMED.to_owned());
         }
         let started = Instant::now();
-        let cycle = Cycle {
+        let context = RefreshContext {
             leadership,
-            clock: Clock {
-                ms: self.store.now_ms().await?,
-                at: started,
-            },
+            clock: self.store.clock().await?,
             started,
             deadline: started + self.interval,
             fetching: Duration::ZERO,
-            any_good: false,
-            recovered: Some(moments),
+            recovered: Some(times),
         };
-        self.publisher.distrust();
-        let nothing = self.sources.iter().map(|_| None).collect();
-        self.publish(&cycle, nothing, true).await?;
+        self.publish_anew(&context).await?;
         Ok(())
     }
+}
+
+/// The policy by which Redis would throw parts of the snapshot away when its memory is used up; `None`
+/// if it would not, or does not tell.
+async fn eviction(store: &Store) -> Option<String> {
+    let mut info = redis::cmd("INFO");
+    info.arg("memory");
+    // It tells nothing that matters to a user who may not ask.
+    let info: InfoDict = store.control.query(&info).await.ok()?;
+    let policy: String = info.get("maxmemory_policy")?;
+    let bound: u64 = info.get("maxmemory")?;
+    (bound > 0 && policy != "noeviction").then_some(policy)
 }

@@ -4,7 +4,7 @@ use domain::contract::scripts::{Argument, Call, Value};
 use redis::aio::ConnectionLike;
 use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind};
 
-/// Runs a script by its hash, and by its text where Redis does not know it yet.
+/// Runs a script by its hash; Redis is given its text first where it does not know it yet.
 ///
 /// # Errors
 /// When Redis cannot be asked, refuses, or replies what the script should not.
@@ -12,15 +12,13 @@ pub async fn call<C: Call>(
     connection: &mut impl ConnectionLike,
     call: &C,
 ) -> RedisResult<C::Reply> {
-    let script = call.script();
-    let known = command("EVALSHA", script.sha1(), call)
-        .query_async::<redis::Value>(connection)
-        .await;
-    let reply = match known {
+    let command = command(call);
+    let reply = match command.query_async(connection).await {
         Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-            command("EVAL", script.source(), call)
-                .query_async(connection)
-                .await?
+            let mut load = redis::cmd("SCRIPT");
+            load.arg("LOAD").arg(call.script().source());
+            load.query_async::<()>(connection).await?;
+            command.query_async(connection).await?
         }
         known => known?,
     };
@@ -32,10 +30,10 @@ pub async fn call<C: Call>(
     })
 }
 
-fn command(name: &str, script: &str, call: &impl Call) -> Cmd {
+fn command(call: &impl Call) -> Cmd {
     let keys = call.keys();
-    let mut command = redis::cmd(name);
-    command.arg(script).arg(keys.len());
+    let mut command = redis::cmd("EVALSHA");
+    command.arg(call.script().sha1()).arg(keys.len());
     for key in &keys {
         command.arg(key.as_ref());
     }

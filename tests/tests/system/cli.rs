@@ -7,10 +7,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use end_to_end::{
-    ID, PASSWORD, Process, Redis, TempDir, Upstream, host, incidents_in, manifest, program,
-    refresher, server_command, stored_snapshot, until,
+    ID, PASSWORD, Process, Redis, TYPES, TempDir, Upstream, host, incidents_in, keys, manifest,
+    program, refresher, server_command, stored_snapshot, until,
 };
 use reqwest::Method;
+use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -395,6 +396,62 @@ async fn once_tells_by_its_code_whether_a_snapshot_is_served() {
         "{ended:?}"
     );
     assert!(!ended.stderr.contains("canary"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_snapshot_of_nothing_known_is_none() {
+    let (redis, upstream) = (Redis::start().await, Upstream::start().await);
+    let once = async || end_of(refresher(&["once"], &redis, &upstream, &[]), "").await;
+    for endpoint in TYPES {
+        upstream
+            .fault(endpoint, json!({"effect": "status-503"}))
+            .await;
+    }
+    let ended = once().await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(
+        ended.stderr.contains("no incidents of any type"),
+        "{ended:?}"
+    );
+    assert!(ended.stderr.contains("upstream answers 503"), "{ended:?}");
+    let current: Option<Vec<u8>> = redis.ask(&format!("GET {}", keys().current())).await;
+    assert_eq!(current, None);
+
+    // Some are known: they are served, and the code says that others are not.
+    upstream.mend("denial").await;
+    let ended = once().await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let last = ended.stderr.lines().last().unwrap_or_default();
+    assert!(last.contains("a snapshot is served, but"), "{ended:?}");
+    assert!(last.contains("intrusion, executable"), "{ended:?}");
+    assert!(!last.contains("denial"), "{ended:?}");
+    let record = stored_snapshot(&redis).await;
+    assert_eq!(record.missing().collect::<Vec<_>>(), TYPES[1..]);
+
+    // What was known before is known.
+    for endpoint in TYPES {
+        upstream.mend(endpoint).await;
+    }
+    assert_eq!(once().await.code, Some(0));
+    upstream
+        .fault("denial", json!({"effect": "status-503"}))
+        .await;
+    assert_eq!(once().await.code, Some(0));
+    assert!(stored_snapshot(&redis).await.is_stale());
+}
+
+#[tokio::test]
+async fn once_says_that_redis_takes_no_writes() {
+    let (redis, upstream) = (Redis::start().await, Upstream::start().await);
+    let _: String = redis.ask("REPLICAOF 127.0.0.1 9").await;
+    let ended = end_of(refresher(&["once"], &redis, &upstream, &[]), "").await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let last = ended.stderr.lines().last().unwrap_or_default();
+    assert!(last.contains("Redis takes no writes"), "{ended:?}");
+    assert!(
+        !ended.stderr.contains("another refresher leads"),
+        "{ended:?}"
+    );
 }
 
 #[tokio::test]

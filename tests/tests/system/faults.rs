@@ -76,8 +76,15 @@ fn troubles(upstream: &Upstream, stranger: &Stranger) -> Vec<Trouble> {
         format!("{other_name}/incidents/denial/"),
         format!("{other_scheme}/incidents/denial/"),
     ];
+    // Rows of another resource must not take the place of an endpoint's own.
+    let others: [(&str, &'static [&'static str]); 3] = [
+        ("redirect-/incidents/nothing", &["another path"]),
+        ("redirect-/", &["another path"]),
+        ("redirect-?page=2", &["another path"]),
+    ];
     fixed
         .into_iter()
+        .chain(others)
         .map(|(effect, told)| Trouble {
             effect: effect.to_owned(),
             told,

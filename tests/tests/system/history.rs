@@ -1,6 +1,7 @@
 //! The history: what was served is served again when Redis is lost, and any moment can be rebuilt.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
@@ -345,4 +346,27 @@ async fn a_full_disk_is_told_and_costs_no_refresh() {
     service.recorded(FIRST_VERSION + 2).await;
     let list = service.task(&["history", "--verify"]).await;
     assert!(list.status.success(), "{}", stderr(&list));
+}
+
+#[tokio::test]
+async fn the_history_is_for_its_user_alone() {
+    let (redis, upstream) = (Redis::start().await, Upstream::start().await);
+    let folder = TempDir::new().expect("a temporary folder");
+    let history = folder.path().join("kept/here");
+    let settings = [("HISTORY_STORE", history.to_str().expect("a text"))];
+    let mut once = Process::start(refresher(&["once"], &redis, &upstream, &settings));
+    assert!(once.exit(BOUND).await.success(), "{}", once.log());
+    let (mut left, mut files) = (vec![history], 0);
+    while let Some(path) = left.pop() {
+        let found = fs::metadata(&path).expect("it is there");
+        let mode = found.permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}: {mode:o}", path.display());
+        if found.is_dir() {
+            let entries = fs::read_dir(path).expect("a folder");
+            left.extend(entries.map(|entry| entry.expect("an entry").path()));
+        } else {
+            files += 1;
+        }
+    }
+    assert!(files > 8, "{files}");
 }

@@ -16,6 +16,7 @@ mod kill;
 mod limits;
 mod lockout;
 mod nodes;
+mod output;
 mod redis_kinds;
 mod redis_outage;
 mod round_trips;

@@ -276,3 +276,31 @@ async fn a_snapshot_from_the_history_says_so_until_upstream_has_confirmed_it() {
     })
     .await;
 }
+
+/// The lease is kept, but nothing that a refresh finds gets into Redis: it must not stay so for ever.
+#[tokio::test]
+async fn a_leader_that_gets_nowhere_leaves_the_lease_to_another() {
+    let (redis, upstream) = (Redis::start().await, Upstream::start().await);
+    let allow = "ACL SETUSER clumsy on >clumsy ~* &* +@all -psetex";
+    let _: String = redis.ask(allow).await;
+    let clumsy = redis.url().replace("redis://", "redis://clumsy:clumsy@");
+    let settings = [("REDIS_URL", clumsy.as_str()), ("API_TIMEOUT", "1")];
+    let leader = Process::start(refresher(&["run"], &redis, &upstream, &settings));
+    until("it leads, and cannot publish", 3 * IN_TIME, async || {
+        (leader.logged("cannot publish") > 0).then_some(())
+    })
+    .await;
+    let standby = Process::start(refresher(&["run"], &redis, &upstream, &[]));
+    until("the other one stands by", 3 * IN_TIME, async || {
+        (standby.logged("stands by") > 0).then_some(())
+    })
+    .await;
+    let current: Option<Vec<u8>> = redis.ask(&format!("GET {}", keys().current())).await;
+    assert_eq!(current, None);
+    until("the other one publishes", 6 * IN_TIME, async || {
+        (standby.logged("refreshed") > 0).then_some(())
+    })
+    .await;
+    assert!(leader.logged("gives the lease up") > 0, "{}", leader.log());
+    stored_snapshot(&redis).await;
+}

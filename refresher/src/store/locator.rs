@@ -37,7 +37,7 @@ const SENTINEL_PORT: u16 = 26379;
 
 /// What `REDIS_URL` says.
 #[derive(Clone)]
-pub(super) struct Place {
+pub(super) struct Locator {
     /// Redis, or the first sentinel, with the user, the password and the database of Redis.
     redis: ConnectionInfo,
     sentinels: Option<Sentinels>,
@@ -60,7 +60,7 @@ struct Node {
     port: u16,
 }
 
-impl Place {
+impl Locator {
     /// Reads `url`; `key` is one of those that are to be found there.
     ///
     /// # Errors
@@ -205,10 +205,10 @@ impl Place {
     }
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for Locator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Without the password.
-        f.debug_struct("Place")
+        f.debug_struct("Locator")
             .field("redis", &self.redis.addr())
             .field("sentinels", &self.sentinels)
             .finish_non_exhaustive()
@@ -282,14 +282,14 @@ impl Address {
 mod tests {
     use super::*;
 
-    fn place(url: &str) -> Result<Place, StoreError> {
-        Place::parse(&Secret::new(url), "{incidents}:current".to_owned())
+    fn locator(url: &str) -> Result<Locator, StoreError> {
+        Locator::parse(&Secret::new(url), "{incidents}:current".to_owned())
     }
 
     #[test]
     fn sentinels_are_named_with_the_service_behind_them() {
-        let place = place("rediss+sentinel://u:p%40@a:1,[::1]:2,c/main/3").unwrap();
-        let Some(Sentinels { nodes, service }) = &place.sentinels else {
+        let locator = locator("rediss+sentinel://u:p%40@a:1,[::1]:2,c/main/3").unwrap();
+        let Some(Sentinels { nodes, service }) = &locator.sentinels else {
             panic!("no sentinels");
         };
         assert_eq!(
@@ -297,23 +297,23 @@ mod tests {
             [node("a", 1), node("::1", 2), node("c", SENTINEL_PORT)]
         );
         assert_eq!(service, "main");
-        let login = place.redis.redis_settings();
+        let login = locator.redis.redis_settings();
         assert_eq!((login.username(), login.db()), (Some("u"), 3));
         assert!(matches!(
-            place.redis.addr(),
+            locator.redis.addr(),
             ConnectionAddr::TcpTls {
                 insecure: false,
                 ..
             }
         ));
-        assert!(!format!("{place:?}").contains("p@"), "{place:?}");
+        assert!(!format!("{locator:?}").contains("p@"), "{locator:?}");
     }
 
     #[test]
     fn a_redis_may_be_named_itself() {
-        let place = place("redis://:p@h:7/2").unwrap();
-        assert!(place.sentinels.is_none());
-        assert!(matches!(place.redis.addr(), ConnectionAddr::Tcp(host, 7) if host == "h"));
+        let locator = locator("redis://:p@h:7/2").unwrap();
+        assert!(locator.sentinels.is_none());
+        assert!(matches!(locator.redis.addr(), ConnectionAddr::Tcp(host, 7) if host == "h"));
         for wrong in [
             "h",
             "redis://",
@@ -321,7 +321,7 @@ mod tests {
             "redis+sentinel://h",
             "redis+sentinel://,/s",
         ] {
-            assert!(super::tests::place(wrong).is_err(), "{wrong}");
+            assert!(super::tests::locator(wrong).is_err(), "{wrong}");
         }
     }
 
