@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::IpAddr;
 
 use bytes::Bytes;
 use domain::incident::IncidentType;
@@ -60,11 +59,11 @@ pub fn check(data: &[u8]) {
         let found: HashMap<u64, serde::de::IgnoredAny> =
             serde_json::from_slice(&report.json).expect("a report");
         let found = found.into_keys().next();
-        assert_eq!(found, map.get(name).copied(), "{name:?}");
+        assert_eq!(found, map.get(&normal(name)).copied(), "{name:?}");
     }
 }
 
-/// Employees by address; an IPv6 address also in its usual spelling.
+/// Employees by address.
 fn model(members: &[(String, &RawValue)]) -> HashMap<String, u64> {
     let mut map = HashMap::new();
     for (name, value) in members {
@@ -73,20 +72,15 @@ fn model(members: &[(String, &RawValue)]) -> HashMap<String, u64> {
             .parse::<u64>()
             .ok()
             .filter(|id| id.to_string() == digits);
-        if let Some(id) = id.filter(|_| !name.is_empty()) {
-            if let Ok(IpAddr::V6(address)) = name.parse() {
-                map.insert(address.to_string(), id);
-            }
-            map.insert(name.clone(), id);
-        }
-    }
-    // A spelling that was not mapped is found by the usual one.
-    for (name, _) in members {
-        if let Ok(IpAddr::V6(address)) = name.parse()
-            && let Some(id) = map.get(&address.to_string()).copied()
-        {
-            map.entry(name.clone()).or_insert(id);
+        if let Some(id) = id.filter(|_| !name.trim().is_empty()) {
+            map.insert(normal(name), id);
         }
     }
     map
+}
+
+/// An address in one spelling; anything else without blanks at its edges.
+fn normal(name: &str) -> String {
+    domain::address::parse(name)
+        .map_or_else(|| name.trim().to_owned(), |address| address.to_string())
 }

@@ -10,7 +10,7 @@ use domain::contract::record::Freshness;
 use domain::incident::IncidentType;
 use thiserror::Error;
 
-use crate::attribute::{Identities, is_rejected};
+use crate::attribute::{Identities, Key, RejectedEntry, rejected_entries};
 use crate::endpoint::PerEndpoint;
 use crate::report::{Assigned, Fate};
 use crate::rows::{PayloadError, RowAt, Run, is_named};
@@ -126,10 +126,10 @@ pub struct Explained {
     pub row: String,
     /// Whom it concerns.
     pub concerns: Concerns,
-    /// Whether the identity map has its address, but with a value that is no employee id.
-    pub is_entry_rejected: bool,
     /// Where it went.
     pub fate: Fate,
+    /// The identity map's entry for its address, if that cannot be used.
+    pub rejected_entry: Option<RejectedEntry>,
     /// How its type's endpoint does.
     pub freshness: Freshness,
 }
@@ -188,22 +188,23 @@ pub fn explain(basis: &Basis, question: &Question) -> Result<Explanation, Explai
     let (found, matches) = search(types, &runs, question);
     let wanted: HashSet<_> = found.iter().map(|found| (found.run, found.at)).collect();
     let fates = assigned.fates(types, &runs, &wanted);
+    let address = |found: &Found| {
+        let run = runs[found.run].as_ref()?;
+        address(run, found.at)
+    };
+    let rejected_entries = rejected_entries(map, found.iter().filter_map(address));
     let rows = found.iter().filter_map(|found| {
         let run = runs[found.run].as_ref()?;
         let fate = *fates.get(&(found.run, found.at))?;
-        let concerns = concerns(run, found.at);
+        let is_reported = matches!(fate, Fate::Reported { .. });
+        let address = address(found).filter(|_| !is_reported).map(Key::new);
         Some(Explained {
             kind: types[found.run].clone(),
             position: found.position,
             row: String::from_utf8_lossy(run.text(found.at)).into_owned(),
-            is_entry_rejected: match (&concerns, fate) {
-                (Concerns::Address(address), Fate::Unattributed { .. }) => {
-                    is_rejected(map, address.as_bytes()).unwrap_or(false)
-                }
-                _ => false,
-            },
-            concerns,
+            concerns: concerns(run, found.at),
             fate,
+            rejected_entry: address.and_then(|address| rejected_entries.get(&address).cloned()),
             freshness: basis.endpoints.incidents[found.run].freshness.clone(),
         })
     });
@@ -278,12 +279,18 @@ fn search(types: &[IncidentType], runs: &[Option<Run>], question: &Question) -> 
 }
 
 fn concerns(run: &Run, at: RowAt) -> Concerns {
-    let RowAt::Usable(index) = at else {
-        return Concerns::Nobody;
-    };
-    match run.address(run.rows[index as usize].identity()) {
-        Some(address) => Concerns::Address(String::from_utf8_lossy(address).into_owned()),
-        None => Concerns::Employee,
+    match (at, address(run, at)) {
+        (RowAt::Rejected(_), _) => Concerns::Nobody,
+        (_, None) => Concerns::Employee,
+        (_, Some(address)) => Concerns::Address(String::from_utf8_lossy(address).into_owned()),
+    }
+}
+
+/// The address that a usable row has.
+fn address(run: &Run, at: RowAt) -> Option<&[u8]> {
+    match at {
+        RowAt::Usable(index) => run.address(run.rows[index as usize].identity()),
+        RowAt::Rejected(_) => None,
     }
 }
 
@@ -294,46 +301,51 @@ impl Question {
 
     /// Whether `row` is one of those that are meant.
     fn matches(&self, row: &[u8]) -> bool {
-        self.conditions
-            .iter()
-            .all(|condition| condition.holds(row).unwrap_or(false))
+        self.conditions.iter().all(|condition| condition.holds(row))
     }
 }
 
 impl Condition {
-    /// Whether the row has such a member. Of a name that stands twice, the last one counts, as
-    /// everywhere.
-    fn holds(&self, row: &[u8]) -> Scan<bool> {
-        let mut scanner = Scanner::new(row)?;
+    /// Whether the row has such a member, as far as it is JSON. Of a name that stands twice, the last
+    /// one counts, as everywhere.
+    fn holds(&self, row: &[u8]) -> bool {
+        let mut holds = false;
+        // Where the row is broken, what stands before has been seen.
+        let _ = self.each_member(row, |is_it| holds = is_it);
+        holds
+    }
+
+    /// Tells `note`, of each member of that name, whether it has that value.
+    fn each_member(&self, row: &[u8], mut note: impl FnMut(bool)) -> Scan<()> {
+        let mut scanner = Scanner::new(row);
         if scanner.peek() != Some(b'{') {
-            return Ok(false);
+            return Ok(());
         }
         scanner.enter()?;
-        let mut holds = false;
         let mut more = scanner.peek() != Some(b'}');
         while more {
             let name = scanner.name()?;
             let start = scanner.at();
             let value = scanner.value()?;
             if is_named(row, name, self.field.as_bytes()) {
-                holds = self.is_value(row, start..scanner.at(), value);
+                note(self.is_value(row, start..scanner.at(), value));
             }
             more = scanner.another(b'}')?;
         }
-        Ok(holds)
+        Ok(())
     }
 
-    fn is_value(&self, row: &[u8], place: Range<usize>, value: Value) -> bool {
+    fn is_value(&self, row: &[u8], at: Range<usize>, value: Value) -> bool {
         let expected = self.value.as_bytes();
         let says = |escaped| {
             let text = Text {
-                start: place.start + 1,
-                end: place.end - 1,
+                start: at.start + 1,
+                end: at.end - 1,
                 escaped,
             };
             is_named(row, text, expected)
         };
-        let is_written = &row[place.clone()] == expected;
+        let is_written = &row[at.clone()] == expected;
         is_written || matches!(value, Value::String { escaped } if says(escaped))
     }
 }
@@ -344,7 +356,7 @@ mod tests {
 
     fn holds(condition: &str, row: &str) -> bool {
         let condition: Condition = condition.parse().unwrap();
-        condition.holds(row.as_bytes()).unwrap()
+        condition.holds(row.as_bytes())
     }
 
     #[test]
@@ -367,6 +379,9 @@ mod tests {
             assert!(!holds(other, row), "{other}");
         }
         assert!(!holds("a=1", "[1]") && !holds("a=1", "{}"));
+        // Of a broken row, what stands before.
+        assert!(holds("a=1", r#"{"a":1,"b":tru,"c":2}"#));
+        assert!(!holds("c=2", r#"{"a":1,"b":tru,"c":2}"#));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use blake3::{Hash, Hasher};
 use domain::incident::IncidentType;
 
-use crate::attribute::Identities;
+use crate::attribute::{Identities, RejectedEntry};
 use crate::report::Report;
 use crate::rows::Run;
 
@@ -18,8 +18,10 @@ pub struct Grouped {
     pub contents: Hash,
     /// Addresses in the identity map.
     pub entries: u64,
-    /// Entries of it that have no employee id.
+    /// Entries of it that cannot be used.
     pub rejected_entries: u64,
+    /// The first of those, for the log.
+    pub rejected_samples: Vec<RejectedEntry>,
 }
 
 /// Makes the report of `runs`, which stand in the order of `types`; a type that has no answer has no
@@ -43,5 +45,6 @@ pub fn group(types: &[IncidentType], identities: &Identities, runs: Vec<Option<R
         contents: contents.finalize(),
         entries: identities.entries(),
         rejected_entries: identities.rejected(),
+        rejected_samples: identities.samples().to_vec(),
     }
 }

@@ -1,9 +1,12 @@
 //! A strict JSON scanner (RFC 8259) that checks the grammar in one pass and hands out positions
 //! instead of values, so that rows can be copied as upstream wrote them.
 //!
-//! It differs from the RFC in one point, on purpose: `NaN`, `Infinity` and `-Infinity`, which some
-//! encoders emit, are passed over as values and noted, so that one such row does not cost the
-//! others. The caller rejects what contains them.
+//! What the grammar allows is not yet what every parser takes. Half a surrogate pair and a number that
+//! no 64-bit integer or double holds are noted as a [`Flaw`] and passed over; so are `NaN`, `Infinity`
+//! and `-Infinity`, which some encoders emit. The caller rejects what has one. Behind a value that is
+//! not JSON at all, [`Scanner::skip_broken`] finds the next one.
+
+use std::ops::Range;
 
 use thiserror::Error;
 
@@ -11,12 +14,26 @@ use thiserror::Error;
 /// answer, and must not be too deep for its readers there: many parsers take no more than 127.
 const DEEPEST: u32 = 120;
 
+/// Whole numbers of up to this many characters fit into 64 bits.
+const SURELY_64_BITS: usize = 18;
+
 /// Why a text is not JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("at byte {at}: {problem}")]
 pub(crate) struct ScanError {
     pub(crate) at: usize,
     pub(crate) problem: &'static str,
+}
+
+/// What strict parsers refuse although the scanner passes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    /// `NaN` or an infinity.
+    NotFinite,
+    /// An integer beyond 64 bits, or a number beyond the range of a double.
+    OutOfRange,
+    /// An escape that is half of a surrogate pair.
+    Surrogate,
 }
 
 /// What a value that was passed over is.
@@ -38,40 +55,55 @@ pub(crate) struct Text {
     pub(crate) escaped: bool,
 }
 
-/// A position in a text that is known to be UTF-8.
+/// A position in a text.
 pub(crate) struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,
     depth: u32,
-    not_finite: bool,
+    flaw: Option<Flaw>,
+    is_utf8: bool,
 }
 
 pub(crate) type Scan<T> = Result<T, ScanError>;
 
 impl<'a> Scanner<'a> {
-    /// A scanner at the start of `body`.
-    pub(crate) fn new(body: &'a [u8]) -> Scan<Self> {
-        match std::str::from_utf8(body) {
-            Ok(_) => Ok(Self {
-                bytes: body,
-                at: 0,
-                depth: 0,
-                not_finite: false,
-            }),
-            Err(error) => Err(ScanError {
-                at: error.valid_up_to(),
-                problem: "not UTF-8",
-            }),
-        }
+    /// A scanner at the first value of `body`. A byte order mark before it is passed over.
+    pub(crate) fn new(body: &'a [u8]) -> Self {
+        let mark = "\u{feff}".as_bytes();
+        let mut scanner = Self {
+            bytes: body,
+            at: if body.starts_with(mark) {
+                mark.len()
+            } else {
+                0
+            },
+            depth: 0,
+            flaw: None,
+            is_utf8: std::str::from_utf8(body).is_ok(),
+        };
+        scanner.skip_whitespace();
+        scanner
     }
 
     pub(crate) fn at(&self) -> usize {
         self.at
     }
 
-    /// Whether `NaN` or an infinity has been passed since the last call.
-    pub(crate) fn take_not_finite(&mut self) -> bool {
-        std::mem::take(&mut self.not_finite)
+    /// What was wrong with something that has been passed since the last call.
+    #[inline]
+    pub(crate) fn take_flaw(&mut self) -> Option<Flaw> {
+        self.flaw.take()
+    }
+
+    /// Whether something has been passed that is wrong.
+    pub(crate) fn has_flaw(&self) -> bool {
+        self.flaw.is_some()
+    }
+
+    /// Whether these bytes are UTF-8, which the scanner does not look at otherwise.
+    #[inline]
+    pub(crate) fn is_utf8(&self, place: Range<usize>) -> bool {
+        self.is_utf8 || std::str::from_utf8(&self.bytes[place]).is_ok()
     }
 
     pub(crate) fn peek(&self) -> Option<u8> {
@@ -204,17 +236,42 @@ impl<'a> Scanner<'a> {
     fn escape(&mut self) -> Scan<()> {
         self.at += 1;
         match self.peek() {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
-            Some(b'u') => {
-                let digits = self.bytes.get(self.at + 1..self.at + 5);
-                if !digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)) {
-                    return self.fail("an incomplete \\u escape");
-                }
-                self.at += 5;
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
+                self.at += 1;
+                Ok(())
             }
-            _ => return self.fail("an unknown escape"),
+            Some(b'u') => {
+                let Some(unit) = self.code_unit(self.at + 1) else {
+                    return self.fail("an incomplete \\u escape");
+                };
+                self.at += 5;
+                self.pair(unit);
+                Ok(())
+            }
+            _ => self.fail("an unknown escape"),
         }
-        Ok(())
+    }
+
+    /// Passes the second half of a surrogate pair over, where `unit` is the first.
+    fn pair(&mut self, unit: u16) {
+        let second = || {
+            let is_escape = self.bytes[self.at..].starts_with(b"\\u");
+            is_escape.then(|| self.code_unit(self.at + 2)).flatten()
+        };
+        match unit {
+            0xd800..0xdc00 if matches!(second(), Some(0xdc00..0xe000)) => self.at += 6,
+            0xd800..0xe000 => self.flaw = Some(Flaw::Surrogate),
+            _ => {}
+        }
+    }
+
+    /// The UTF-16 code unit that the four digits at `at` write.
+    fn code_unit(&self, at: usize) -> Option<u16> {
+        let digits = self.bytes.get(at..at + 4)?;
+        digits.iter().try_fold(0, |unit, digit| {
+            let digit = char::from(*digit).to_digit(16)?;
+            Some(unit << 4 | digit as u16)
+        })
     }
 
     /// Passes any value over.
@@ -240,12 +297,14 @@ impl<'a> Scanner<'a> {
 
     #[inline]
     fn number(&mut self) -> Scan<Value> {
+        let start = self.at;
         if self.take(b'-') && self.peek() == Some(b'I') {
             return self.not_finite(b"Infinity");
         }
         if !self.take(b'0') {
             self.digits()?;
         }
+        let mut is_plain = self.at - start <= SURELY_64_BITS;
         if self.take(b'.') {
             self.digits()?;
         }
@@ -255,8 +314,28 @@ impl<'a> Scanner<'a> {
                 self.at += 1;
             }
             self.digits()?;
+            is_plain = false;
+        }
+        if !is_plain {
+            self.check_range(start);
         }
         Ok(Value::Number)
+    }
+
+    /// Notes whether the number from `start` on is one that 64 bits or a double cannot hold.
+    #[cold]
+    fn check_range(&mut self, start: usize) {
+        let text = &self.bytes[start..self.at];
+        let is_whole = !text.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
+        let text = std::str::from_utf8(text).unwrap_or_default();
+        let fits = if is_whole {
+            text.parse::<u64>().is_ok() || text.parse::<i64>().is_ok()
+        } else {
+            text.parse().is_ok_and(f64::is_finite)
+        };
+        if !fits {
+            self.flaw = Some(Flaw::OutOfRange);
+        }
     }
 
     #[inline]
@@ -321,9 +400,126 @@ impl<'a> Scanner<'a> {
 
     #[cold]
     fn not_finite(&mut self, word: &[u8]) -> Scan<Value> {
-        self.not_finite = true;
+        self.flaw = Some(Flaw::NotFinite);
         self.literal(word)
     }
+
+    /// Goes behind a value that is not JSON, which begins at `start` within `depth` objects and
+    /// arrays, if it is certain where it ends: its quotes and brackets must be balanced, and what
+    /// follows must be the end of the object or array (`close`) or a comma and the beginning of the
+    /// next element (`next`).
+    ///
+    /// A lost quote makes text of what is structure and structure of what is text. Then either a
+    /// backslash, which belongs to texts, stands where there should be none, or a text ends with what
+    /// stands between two elements (`between`, which the quote of the next follows): both are refused.
+    #[cold]
+    pub(crate) fn skip_broken(&mut self, start: usize, depth: u32, element: Element) -> bool {
+        let Some(end) = end_of_broken(self.bytes, start, element) else {
+            return false;
+        };
+        self.at = end;
+        self.depth = depth;
+        self.flaw = None;
+        true
+    }
+
+    /// How many objects and arrays the scanner is in.
+    pub(crate) fn depth(&self) -> u32 {
+        self.depth
+    }
+}
+
+/// What stands where values are that may be broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Element {
+    /// An object in an array of objects.
+    Row,
+    /// The value of a member.
+    MemberValue,
+}
+
+impl Element {
+    /// What ends the array or object.
+    const fn close(self) -> u8 {
+        match self {
+            Self::Row => b']',
+            Self::MemberValue => b'}',
+        }
+    }
+
+    /// What the next element begins with.
+    const fn next(self) -> u8 {
+        match self {
+            Self::Row => b'{',
+            Self::MemberValue => b'"',
+        }
+    }
+
+    /// What stands between the last quote of one element and the first of the next.
+    const fn between(self) -> &'static [u8] {
+        match self {
+            Self::Row => b"},{",
+            Self::MemberValue => b",",
+        }
+    }
+}
+
+/// Where the value from `start` on ends, as [`Scanner::skip_broken`] wants it.
+fn end_of_broken(bytes: &[u8], start: usize, element: Element) -> Option<usize> {
+    // Without the white space that follows; nothing is no value.
+    let end = |at: usize| match bytes[start..at].trim_ascii_end().len() {
+        0 => None,
+        len => Some(start + len),
+    };
+    let mut awaited = Vec::new();
+    let mut at = start;
+    loop {
+        let byte = *bytes.get(at)?;
+        match byte {
+            b'"' => {
+                let quote = end_of_string(bytes, at + 1)?;
+                if ends_with(&bytes[at + 1..quote], element.between()) {
+                    return None;
+                }
+                at = quote;
+            }
+            b'\\' => return None,
+            b'{' => awaited.push(b'}'),
+            b'[' => awaited.push(b']'),
+            b',' if awaited.is_empty() => {
+                let next = bytes[at + 1..].trim_ascii_start().first();
+                return (next == Some(&element.next())).then(|| end(at)).flatten();
+            }
+            b'}' | b']' if awaited.is_empty() => {
+                return (byte == element.close()).then(|| end(at)).flatten();
+            }
+            b'}' | b']' if awaited.pop() != Some(byte) => return None,
+            _ => {}
+        }
+        at += 1;
+    }
+}
+
+/// Where the closing quote of a string is whose contents begin at `at`.
+fn end_of_string(bytes: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        match bytes.get(at)? {
+            b'"' => return Some(at),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+}
+
+/// Whether `text` ends with these bytes, white space between them aside.
+fn ends_with(text: &[u8], bytes: &[u8]) -> bool {
+    let mut rest = text;
+    bytes.iter().rev().all(|byte| {
+        rest = rest.trim_ascii_end();
+        let last = rest.split_last();
+        rest = last.map_or(&[], |(_, before)| before);
+        last.is_some_and(|(last, _)| last == byte)
+    })
 }
 
 /// Whether all eight bytes are decimal digits: their upper halves are 3, and stay so when 6 is added,
@@ -366,26 +562,132 @@ mod tests {
     use serde::de::IgnoredAny;
 
     fn accepts(text: &[u8]) -> bool {
-        Scanner::new(text)
-            .and_then(|mut scanner| {
-                scanner.skip_whitespace();
-                scanner.value()?;
-                scanner.end()
-            })
-            .is_ok()
+        let mut scanner = Scanner::new(text);
+        let scanned = scanner.value().and_then(|_| scanner.end());
+        scanned.is_ok() && scanner.is_utf8(0..text.len())
+    }
+
+    fn flaw(text: &str) -> Option<Flaw> {
+        let mut scanner = Scanner::new(text.as_bytes());
+        scanner.value().unwrap();
+        scanner.end().unwrap();
+        let flaw = scanner.take_flaw();
+        assert_eq!(scanner.take_flaw(), None);
+        flaw
     }
 
     #[test]
     fn not_a_number_is_passed_and_noted() {
         for text in ["NaN", "[1,-Infinity]", r#"{"a":Infinity}"#] {
-            let mut scanner = Scanner::new(text.as_bytes()).unwrap();
-            scanner.value().unwrap();
-            assert!(
-                scanner.take_not_finite() && !scanner.take_not_finite(),
-                "{text}"
-            );
+            assert_eq!(flaw(text), Some(Flaw::NotFinite), "{text}");
         }
         assert!(!accepts(b"-NaN") && !accepts(b"Na") && !accepts(b"nan"));
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_is_noted() {
+        for text in [
+            r#""\ud800""#,
+            r#""\uDFFF""#,
+            r#"["a\udc00\ud800"]"#,
+            r#"{"\ud800\u0041":1}"#,
+            r#""\ud800\ud800\udc00\udc00""#,
+            r#""\ud800udc00""#,
+        ] {
+            assert_eq!(flaw(text), Some(Flaw::Surrogate), "{text}");
+        }
+        for text in [r#""\ud83d\ude00""#, r#""\u0000\ud7ff\ue000\uffff""#] {
+            assert_eq!(flaw(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_nothing_usual_can_hold_are_noted() {
+        for text in [
+            "1e309",
+            "-1.8e308",
+            "18446744073709551616",
+            "-9223372036854775809",
+            "100000000000000000000",
+            &"1".repeat(400),
+            &format!("{}.5", "1".repeat(310)),
+        ] {
+            assert_eq!(flaw(text), Some(Flaw::OutOfRange), "{text}");
+        }
+        for text in [
+            "18446744073709551615",
+            "-9223372036854775808",
+            "999999999999999999",
+            "100000000000000000000.0",
+            "1e308",
+            "1e-999",
+            "0e999",
+            "-0",
+            "0.10000000000000000000000000000000001",
+            &format!("{}e-400", "1".repeat(400)),
+        ] {
+            assert_eq!(flaw(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_passed_over_at_the_start_only() {
+        assert!(accepts(b"\xef\xbb\xbf [1]"));
+        assert!(!accepts(b" \xef\xbb\xbf[1]") && !accepts(b"\xef\xbb\xbf\xef\xbb\xbf[1]"));
+    }
+
+    /// What is left of `text` behind a broken value at its beginning.
+    fn behind(text: &str, element: Element) -> Option<&str> {
+        end_of_broken(text.as_bytes(), 0, element).map(|end| &text[end..])
+    }
+
+    #[test]
+    fn the_end_of_a_broken_row_is_found_or_it_is_not_certain() {
+        for broken in [
+            "{\"a\":}",
+            "{\"a\":tru, \"b\":[1,,2]}",
+            "{'a':1}",
+            "{\"a\":\"\u{1}\"}",
+            "{\"a\":\"x}.{\",\"b\":\"\\\"\",}",
+            "{a:{b:\"]}\"}}",
+            "undefined",
+            "{\"a\":1 \"b\":2}",
+        ] {
+            for rest in [" ]}", "]", ", {}]", ",{\"a\":1}]"] {
+                let text = format!("{broken}{rest}");
+                assert_eq!(behind(&text, Element::Row), Some(rest), "{text}");
+            }
+        }
+        for uncertain in [
+            "",
+            ",{}]",
+            "]",
+            "{\"a\":1]",
+            "{\"a\":1",
+            "{\"a\":1},\"b\"]",
+            "{\"a\":1}}",
+            // A lost quote.
+            "{\"a\":\"x,\"b\":1},{\"a\":\"y\"}]",
+            "{\"a\":x\",\"b\":1} , {\"a\":y\"}]",
+            "{\"a\":\"x,\"b\":\"\\\"},{\\\"\"}]",
+        ] {
+            assert_eq!(behind(uncertain, Element::Row), None, "{uncertain}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_broken_value_is_found_or_it_is_not_certain() {
+        for (text, rest) in [
+            ("tru, \"b\":1}", Some(", \"b\":1}")),
+            ("[1,,2] }", Some(" }")),
+            ("{\"x\":},\"b\":1}", Some(",\"b\":1}")),
+            ("1\", \"b\":2, \"c\":\"3\"}", None),
+            (", \"b\":1}", None),
+            ("1]", None),
+            ("tru, b}", None),
+        ] {
+            assert_eq!(behind(text, Element::MemberValue), rest, "{text}");
+        }
     }
 
     #[test]

@@ -7,11 +7,13 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 use domain::contract::record::Freshness;
 use domain::incident::IncidentType;
-use grouping::attribute::Identities;
+use grouping::attribute::{EntryReason, Identities};
 use grouping::endpoint::PerEndpoint;
-use grouping::explain::{Basis, EndpointState, Explained, Explanation, Question, explain};
+use grouping::explain::{
+    Basis, Concerns, EndpointState, Explained, Explanation, Question, explain,
+};
 use grouping::report::{Assigned, Fate, Report};
-use grouping::rows::Run;
+use grouping::rows::{Reason, Run};
 use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -117,7 +119,7 @@ impl<'a> Documents<'a> {
                 assert_eq!(list.len() as u64, of);
                 let found = &list[at(position)];
                 assert_eq!(found["row"], row.row);
-                assert_eq!(found["reason"], reason.text());
+                assert_eq!(found["reason"], reason.to_string());
                 (format!("{kind} rejected"), position)
             }
         }
@@ -190,6 +192,79 @@ fn a_row_is_found_by_its_members_and_told_with_its_type() {
     };
     let error = explain(&basis, &unknown).unwrap_err().to_string();
     assert!(error.contains("denial, probing, other"), "{error}");
+}
+
+#[test]
+fn an_entry_of_the_map_that_cannot_be_used_is_told() {
+    let bodies = [
+        r#"{"results":[{"priority":"low","reported_by":1,"timestamp":2}]}"#,
+        r#"{"results":[{"priority":"low","ip":"17.1.2.3","timestamp":1},{"priority":"low","ip":"17.1.2.4","timestamp":2},{"priority":"low","ip":"::ffff:17.1.2.5","timestamp":3}]}"#,
+        r#"{"results":[{"priority":"low","identifier":"host","timestamp":1},{"priority":"low","identifier":"17.1.2.6","timestamp":2}]}"#,
+    ]
+    .map(str::to_owned);
+    let map = r#"{"17.1.2.3":77.0,"17.1.2.5":nil,"host":-1,"17.1.2.6":"x","17.1.2.6":6}"#;
+    let found = ask(&basis(&bodies, map, String::new()), None, &[]);
+    let told: Vec<_> = found
+        .rows
+        .iter()
+        .map(|row| {
+            let rejected = row.rejected_entry.as_ref();
+            rejected.map(|rejected| (rejected.entry.as_str(), rejected.reason))
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            None,
+            Some((r#""17.1.2.3":77.0"#, EntryReason::EmployeeId)),
+            None,
+            Some((
+                r#""17.1.2.5":nil"#,
+                EntryReason::NotJson("expected a value")
+            )),
+            Some((r#""host":-1"#, EntryReason::EmployeeId)),
+            // Another entry has it.
+            None,
+        ]
+    );
+    assert_eq!(found.entries, 1);
+    assert!(found.rows[0].concerns == Concerns::Employee);
+    assert!(found.rows[1].concerns == Concerns::Address("17.1.2.3".to_owned()));
+}
+
+#[test]
+fn rows_that_are_not_json_are_told_as_they_were_sent() {
+    let rows = [
+        r#"{"priority":"low","reported_by":1,"timestamp":tru}"#,
+        "nothing",
+    ];
+    let bodies = [
+        format!(r#"{{"results":[{}]}}"#, rows.join(",{},")),
+        r#"{"results":[]}"#.to_owned(),
+        r#"{"results":[]}"#.to_owned(),
+    ];
+    let basis = basis(&bodies, "{}", String::new());
+    let found = ask(&basis, None, &[]);
+    let told: Vec<_> = found.rows.iter().map(|row| row.row.as_str()).collect();
+    assert_eq!(told, [rows[0], "{}", rows[1]]);
+    assert!(
+        found
+            .rows
+            .iter()
+            .all(|row| row.concerns == Concerns::Nobody)
+    );
+    // What stands before the damage can be asked for.
+    let found = ask(&basis, None, &["reported_by=1"]);
+    assert!(matches!(
+        found.rows[..],
+        [Explained {
+            fate: Fate::Rejected {
+                reason: Reason::NotJson(_),
+                ..
+            },
+            ..
+        }]
+    ));
 }
 
 proptest! {

@@ -171,3 +171,71 @@ fn pivots(runs: &[Option<Run>], identities: &Identities, shards: usize) -> Vec<u
         .map(|shard| sample[shard * sample.len() / shards])
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use domain::incident::IncidentType;
+
+    /// A run of rows of these employees.
+    fn run(employees: impl Iterator<Item = u64>) -> Option<Run> {
+        let row = |id| format!(r#"{{"priority":"low","reported_by":{id},"timestamp":1}}"#);
+        let rows: Vec<String> = employees.map(row).collect();
+        let body = format!(r#"{{"results":[{}]}}"#, rows.join(","));
+        let kind = &IncidentType::defaults()[0];
+        Some(Run::parse(kind, Bytes::from(body)).unwrap())
+    }
+
+    /// How many rows each shard has.
+    fn sizes(assigned: &Assigned) -> Vec<usize> {
+        let size = |shard: usize| {
+            assigned
+                .runs
+                .iter()
+                .map(|run| run.shards[shard].len())
+                .sum()
+        };
+        (0..assigned.shards).map(size).collect()
+    }
+
+    #[test]
+    fn shards_have_about_as_many_rows_each() {
+        // Most rows are of few employees, with small ids; in one run ids ascend.
+        let skewed = (0..8000_u64).map(|row| (row * 7919 % 1000).pow(3));
+        let runs = [run(skewed), None, run(0..4000)];
+        for shards in [2, 3, 4, 7] {
+            let assigned = Assigned::in_shards(&runs, &Identities::default(), shards);
+            let sizes = sizes(&assigned);
+            assert_eq!((sizes.len(), sizes.iter().sum::<usize>()), (shards, 12_000));
+            let fair = 12_000 / shards;
+            let is_fair = |size: &usize| (fair * 7 / 10..fair * 13 / 10).contains(size);
+            assert!(sizes.iter().all(is_fair), "{sizes:?}");
+        }
+    }
+
+    #[test]
+    fn the_shards_are_ranges_of_ids_in_order() {
+        let runs = [run((0..3000).rev())];
+        let assigned = Assigned::in_shards(&runs, &Identities::default(), 3);
+        let mut last = None;
+        for entries in &assigned.runs[0].shards {
+            let ids = || entries.iter().map(|entry| entry.employee);
+            assert!(ids().min() > last);
+            last = ids().max();
+        }
+        assert_eq!(last, Some(2999));
+    }
+
+    #[test]
+    fn only_many_rows_are_split() {
+        let shards = |rows| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build();
+            let assign = || Assigned::new(&[run(0..rows), None], &Identities::default()).shards;
+            pool.unwrap().install(assign)
+        };
+        assert_eq!(shards(0), 1);
+        assert_eq!(shards(SMALL as u64 - 1), 1);
+        assert_eq!(shards(SMALL as u64), 3);
+    }
+}

@@ -1,7 +1,9 @@
 //! Layout: how many bytes every employee's groups take, known before anything is written.
 
+use std::collections::HashMap;
+
 use domain::incident::{IncidentType, Priority};
-use rustc_hash::FxHashMap;
+use foldhash::fast::RandomState;
 
 use super::assign::Entry;
 use crate::rows::Run;
@@ -77,7 +79,8 @@ impl Shard {
         runs: &[Option<Run>],
         prefixes: &RowPrefixes,
     ) -> Self {
-        let mut indexes: FxHashMap<u64, u32> = FxHashMap::default();
+        // Keyed at random, since ids come from outside: nobody can choose ids that collide.
+        let mut indexes: HashMap<u64, u32, RandomState> = HashMap::default();
         let mut employees: Vec<(u64, u32)> = Vec::new();
         let mut groups: Vec<[Group; 4]> = Vec::new();
         for (of_run, (entries, run)) in entries.iter_mut().zip(runs).enumerate() {

@@ -27,12 +27,12 @@ pub(super) fn samples(assigned: &AssignedRun, run: Option<&Run>) -> Samples {
     }
 }
 
-/// The beginning of a row, for the log.
-fn sample(row: &[u8]) -> String {
+/// The beginning of what upstream sent, for the log.
+pub(crate) fn sample(sent: &[u8]) -> String {
     const MOST: usize = 200;
-    let cut = row.get(..MOST).unwrap_or(row);
+    let cut = sent.get(..MOST).unwrap_or(sent);
     let mut text = String::from_utf8_lossy(cut).into_owned();
-    if cut.len() < row.len() {
+    if cut.len() < sent.len() {
         text.push('…');
     }
     text
@@ -61,7 +61,7 @@ pub(super) fn rejected(
         for (at, reason) in assigned.rejected(run) {
             // The row as a text: it may not be JSON.
             let row = String::from_utf8_lossy(run.text(at));
-            let item = serde_json::json!({ "reason": reason.text(), "row": row });
+            let item = serde_json::json!({ "reason": reason.to_string(), "row": row });
             list.push(item.to_string().as_bytes());
         }
     })
@@ -106,5 +106,23 @@ impl List {
             self.json.push(b',');
         }
         self.json.extend_from_slice(item);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_samples_are_cut_off() {
+        for (bytes, expected) in [(0, 0), (200, 200), (201, 201), (5000, 201)] {
+            let text = sample(&vec![b'x'; bytes]);
+            assert_eq!(text.chars().count(), expected);
+            assert_eq!(text.ends_with('…'), bytes > 200, "{bytes}");
+        }
+        // Within a character, too.
+        let text = sample("é".repeat(101).as_bytes());
+        assert_eq!(text, format!("{}…", "é".repeat(100)));
+        assert_eq!(sample(b"caf\xe9"), "caf\u{fffd}");
     }
 }

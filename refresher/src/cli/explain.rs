@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result, bail};
 use domain::contract::record::{Current, Freshness};
 use domain::incident::IncidentType;
+use grouping::attribute::RejectedEntry;
 use grouping::endpoint::PerEndpoint;
 use grouping::explain::{
     Basis, Concerns, EndpointState, Explained, Explanation, Question, explain,
@@ -208,23 +209,17 @@ fn verdict(row: &Explained, explanation: &Explanation) -> String {
                 Concerns::Address(address) => address,
                 _ => "",
             };
-            let (why, mend) = match row.is_entry_rejected {
-                true => (
-                    format!(
-                        "{} has {address} with a value that is no employee id",
-                        map()
-                    ),
-                    "It is attributed as soon as the map has an id there: a whole number without sign, \
-                     fraction or leading zero",
-                ),
-                false => (
-                    format!("{} lacks {address}", map()),
-                    "It is attributed as soon as the map has it",
-                ),
+            let lacks = match row.rejected_entry {
+                None => format!("lacks {address}"),
+                Some(_) => format!("has no usable entry for {address}"),
             };
             format!(
-                "Unattributed, since {why}: {position} of {of} unattributed {} rows, generation {}. {mend}.",
-                row.kind.name, explanation.generation
+                "Unattributed, since {} {lacks}: {position} of {of} unattributed {} rows, \
+                 generation {}.{} It is attributed as soon as the map has it.",
+                map(),
+                row.kind.name,
+                explanation.generation,
+                rejected_entry(row)
             )
         }
         Fate::Rejected {
@@ -232,14 +227,22 @@ fn verdict(row: &Explained, explanation: &Explanation) -> String {
             position,
             of,
         } => format!(
-            "Rejected: {}; {position} of {of} rejected {} rows, generation {}. The identity must be in \
-             `{field}` ({}).",
-            reason.text(),
+            "Rejected: {reason}; {position} of {of} rejected {} rows, generation {}.{} The identity must \
+             be in `{field}` ({}).",
             row.kind.name,
             explanation.generation,
+            rejected_entry(row),
             row.kind.identity.name()
         ),
     }
+}
+
+/// What is wrong with the identity map's entry for the row's address, if something is.
+fn rejected_entry(row: &Explained) -> String {
+    let told = |RejectedEntry { entry, reason }: &RejectedEntry| {
+        format!(" The map has its address, but the entry {entry} cannot be used: {reason}.")
+    };
+    row.rejected_entry.as_ref().map(told).unwrap_or_default()
 }
 
 fn searched(explanation: &Explanation) -> String {
@@ -331,18 +334,19 @@ fn row_document(row: &Explained, now_ms: u64) -> Value {
             document["employee"] = employee.into();
             document["priority"] = priority.name().into();
         }
-        Fate::Rejected { reason, .. } => document["reason"] = reason.text().into(),
+        Fate::Rejected { reason, .. } => document["reason"] = reason.to_string().into(),
         Fate::Unattributed { .. } => {}
     }
     match &row.concerns {
         Concerns::Employee => document["because"] = json!({ "field": row.kind.field }),
         Concerns::Address(address) => {
             document["because"] = json!({ "field": row.kind.field, "address": address });
-            if row.is_entry_rejected {
-                document["because"]["entry_rejected"] = true.into();
-            }
         }
         Concerns::Nobody => {}
+    }
+    if let Some(RejectedEntry { entry, reason }) = &row.rejected_entry {
+        document["because"]["rejected_entry"] =
+            json!({ "entry": entry, "reason": reason.to_string() });
     }
     document
 }

@@ -42,7 +42,7 @@ pub(crate) struct LeftOut {
     /// Rows of each type, in the configured order.
     pub(crate) rows: Vec<Samples>,
     /// Entries of the identity map.
-    pub(crate) identities: Vec<String>,
+    pub(crate) identities: Vec<RejectedEntry>,
 }
 
 /// What the record says of the documents.

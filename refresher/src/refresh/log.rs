@@ -109,7 +109,7 @@ fn log_left_out(kind: &TypeSummary, samples: &Samples) {
         tracing::warn!(
             kind = kind.name,
             rejected,
-            reason = reason.text(),
+            %reason,
             ?sample,
             "rows that cannot be used"
         );
