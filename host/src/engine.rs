@@ -26,9 +26,9 @@ use wasmtime_wasi_http::{
 };
 
 use crate::{
-    instance::InstanceState,
     interfaces::{Variables, spin},
     redis::Redis,
+    state::InstanceState,
 };
 
 /// How often a running instance looks whether others wait.
@@ -39,7 +39,7 @@ pub(crate) const EPOCH_TICKS_PER_TURN: u64 = 1;
 
 /// A component, compiled, with all that it imports.
 #[derive(Clone)]
-pub struct Program(pub(crate) ServicePre<InstanceState>);
+pub struct Program(ServicePre<InstanceState>);
 
 /// Why a file is no component that this host can run.
 #[derive(Debug, Error)]
@@ -60,6 +60,16 @@ impl Program {
             path: path.to_owned(),
             reason: format!("{error:#}").replace('\n', " "),
         })
+    }
+
+    /// What makes instances of it.
+    pub(crate) const fn pre(&self) -> &ServicePre<InstanceState> {
+        &self.0
+    }
+
+    /// What its instances run on.
+    pub(crate) fn engine(&self) -> &Engine {
+        self.0.engine()
     }
 }
 

@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Uri,
+    HeaderMap, HeaderName, HeaderValue, Method, Uri, Version,
     header::{CONNECTION, HOST},
     request,
-    uri::{Authority, Scheme},
+    uri::{Authority, PathAndQuery, Scheme},
 };
 
 use crate::manifest::ROUTE;
@@ -23,16 +23,34 @@ const CLIENT_ADDR: HeaderName = HeaderName::from_static("spin-client-addr");
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct BadRequest;
 
-/// The header value that tells a client's address, `ip:port`: one per connection.
-pub(crate) fn client_address(client: SocketAddr) -> HeaderValue {
-    HeaderValue::try_from(client.to_string()).expect("an address is plain ASCII")
+/// The two ends of a connection.
+#[derive(Clone)]
+pub(crate) struct Ends {
+    /// The header value that tells the client's address, `ip:port`.
+    client: HeaderValue,
+    /// Our own address, for a request that names no host.
+    own: Option<Authority>,
+}
+
+impl Ends {
+    pub(crate) fn new(client: SocketAddr, own: Option<SocketAddr>) -> Self {
+        let client = HeaderValue::try_from(client.to_string());
+        Self {
+            client: client.expect("an address is plain ASCII"),
+            own: own.and_then(|own| Authority::try_from(own.to_string()).ok()),
+        }
+    }
 }
 
 /// Completes a request's URI and appends Spin's headers. They come after those that the client
 /// sent: a client can send the same names, and only the last value counts.
-pub(crate) fn prepare(head: &mut request::Parts, client: &HeaderValue) -> Result<(), BadRequest> {
-    let authority = authority(&head.headers, head.uri.authority())?;
-    let path = head.uri.path_and_query().ok_or(BadRequest)?.clone();
+pub(crate) fn prepare(head: &mut request::Parts, ends: &Ends) -> Result<(), BadRequest> {
+    let authority = authority(head, ends)?;
+    let path = match head.uri.path_and_query().ok_or(BadRequest)? {
+        // A question about the server as a whole (RFC 9110, 9.3.7): its root is as good.
+        all if all == "*" && head.method == Method::OPTIONS => PathAndQuery::from_static("/"),
+        path => path.clone(),
+    };
     let full_url = HeaderValue::try_from(format!("http://{authority}{path}"));
     let path_info = HeaderValue::try_from(path.path());
 
@@ -44,7 +62,7 @@ pub(crate) fn prepare(head: &mut request::Parts, client: &HeaderValue) -> Result
     headers.append(BASE_PATH, HeaderValue::from_static("/"));
     headers.append(RAW_COMPONENT_ROUTE, HeaderValue::from_static(ROUTE));
     headers.append(COMPONENT_ROUTE, HeaderValue::from_static(""));
-    headers.append(CLIENT_ADDR, client.clone());
+    headers.append(CLIENT_ADDR, ends.client.clone());
 
     let mut uri = http::uri::Parts::default();
     uri.scheme = Some(Scheme::HTTP);
@@ -54,20 +72,27 @@ pub(crate) fn prepare(head: &mut request::Parts, client: &HeaderValue) -> Result
     Ok(())
 }
 
-/// The host that a request is for: its `Host` header and its URI must not disagree.
-fn authority(headers: &HeaderMap, in_uri: Option<&Authority>) -> Result<Authority, BadRequest> {
-    let mut hosts = headers.get_all(HOST).iter();
-    let in_header = hosts
-        .next()
-        .map(|host| Authority::try_from(host.as_bytes()).map_err(|_| BadRequest))
-        .transpose()?;
-    if hosts.next().is_some() {
-        return Err(BadRequest);
-    }
-    match (in_header, in_uri) {
-        (Some(header), Some(uri)) if header != *uri => Err(BadRequest),
-        (Some(authority), _) => Ok(authority),
-        (None, Some(authority)) => Ok(authority.clone()),
+/// The host that a request is for: its `Host` header and its URI must not disagree. An empty header
+/// names none, and HTTP/1.0 knows of no such header: load balancers ask so whether we are well.
+fn authority(head: &request::Parts, ends: &Ends) -> Result<Authority, BadRequest> {
+    match (host(&head.headers)?, head.uri.authority()) {
+        (Some(""), None) => ends.own.clone().ok_or(BadRequest),
+        (None, None) if head.version < Version::HTTP_11 => ends.own.clone().ok_or(BadRequest),
         (None, None) => Err(BadRequest),
+        (None | Some(""), Some(uri)) => Ok(uri.clone()),
+        (Some(header), uri) => match Authority::try_from(header) {
+            Ok(header) if uri.is_none_or(|uri| header == *uri) => Ok(header),
+            _ => Err(BadRequest),
+        },
+    }
+}
+
+/// The one `Host` header.
+fn host(headers: &HeaderMap) -> Result<Option<&str>, BadRequest> {
+    let mut hosts = headers.get_all(HOST).iter();
+    let host = hosts.next().map(|host| host.to_str());
+    match hosts.next() {
+        Some(_) => Err(BadRequest),
+        None => host.transpose().map_err(|_| BadRequest),
     }
 }

@@ -1,25 +1,20 @@
-//! Instances of the component: what each may use, how they are made, when they end.
+//! Instances of the component: how they are made, how many requests each takes, when they end.
 
 use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use http::HeaderName;
 use tokio::time::{Sleep, sleep};
-use wasmtime::{
-    Store, StoreContextMut, StoreLimits, StoreLimitsBuilder,
-    component::{GuestTaskId, ResourceTable},
-};
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView, cli};
+use tracing::Level;
+use wasmtime::{Store, StoreContextMut, component::GuestTaskId};
 use wasmtime_wasi_http::{
-    DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpCtx,
-    WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
+    WasiHttpView,
     handler::{
         HandlerState, Instance, Proxy, ShouldAccept, WorkerExpiration, WorkerState, WorkerStatus,
     },
@@ -27,14 +22,20 @@ use wasmtime_wasi_http::{
 
 use crate::{
     engine::{EPOCH_TICKS_PER_TURN, Program},
+    errors,
     manifest::{Application, Mount},
+    memory::{Memory, Usage},
     outbound::AllowedHosts,
-    redis::Connections,
+    state::InstanceState,
     variables::Values,
 };
 
-/// Bytes of memory that one instance may use.
-const MAX_MEMORY: usize = 256 << 20;
+/// Bytes of memory that all instances may use together before those that use much take on no more
+/// requests. A component's memory only ever grows: it is the end of an instance that gives it back.
+const MEMORY_OF_ALL: usize = 160 << 20;
+
+/// Bytes of memory that are not much for an instance.
+const LITTLE_MEMORY: usize = 8 << 20;
 
 /// How instances are used again, with Spin's names and (but for the request's time) defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +48,9 @@ pub struct Reuse {
     pub idle_instance_timeout: Duration,
     /// How long an instance may take to begin its answer to a request.
     pub request_timeout: Duration,
+    /// How long an instance takes requests on, however many they are. What it has read of its
+    /// settings is no older.
+    pub max_instance_age: Duration,
 }
 
 impl Default for Reuse {
@@ -56,74 +60,8 @@ impl Default for Reuse {
             max_instance_concurrent_reuse_count: 16,
             idle_instance_timeout: Duration::from_secs(1),
             request_timeout: Duration::from_secs(60),
+            max_instance_age: Duration::from_secs(60),
         }
-    }
-}
-
-/// What belongs to one instance, and is gone with it.
-pub(crate) struct InstanceState {
-    wasi: WasiCtx,
-    http: WasiHttpCtx,
-    hooks: NoOutboundHttp,
-    table: ResourceTable,
-    limits: StoreLimits,
-    pub(crate) redis: Connections,
-    pub(crate) variables: Arc<Values>,
-}
-
-impl WasiView for InstanceState {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView {
-            ctx: &mut self.wasi,
-            table: &mut self.table,
-        }
-    }
-}
-
-impl WasiHttpView for InstanceState {
-    fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView {
-            ctx: &mut self.http,
-            table: &mut self.table,
-            hooks: &mut self.hooks,
-        }
-    }
-}
-
-/// The HTTP of an instance: it answers requests, and sends none.
-struct NoOutboundHttp;
-
-fn is_forbidden(name: &HeaderName) -> bool {
-    DEFAULT_FORBIDDEN_HEADERS.contains(name)
-}
-
-impl WasiHttpHooks for NoOutboundHttp {
-    // The default makes a filter anew for each header of each request.
-    fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
-        is_forbidden(name)
-    }
-
-    fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
-        Arc::new(is_forbidden)
-    }
-
-    fn send_request(
-        &mut self,
-        _request: http::Request<WasiBody>,
-        _options: Option<RequestOptions>,
-        _processed: Box<dyn Future<Output = Result<(), Error>> + Send>,
-    ) -> Box<
-        dyn Future<
-                Output = Result<
-                    (
-                        http::Response<WasiBody>,
-                        Box<dyn Future<Output = Result<(), Error>> + Send>,
-                    ),
-                    Error,
-                >,
-            > + Send,
-    > {
-        Box::new(async { Err(Error::HttpRequestDenied) })
     }
 }
 
@@ -135,6 +73,8 @@ pub(crate) struct Instances {
     variables: Arc<Values>,
     reuse: Reuse,
     stopping: Arc<AtomicBool>,
+    /// The bytes of memory that all instances use.
+    memory: Arc<AtomicUsize>,
 }
 
 impl Instances {
@@ -146,6 +86,7 @@ impl Instances {
             variables: Arc::new(application.variables),
             reuse,
             stopping: Arc::default(),
+            memory: Arc::default(),
         }
     }
 
@@ -155,23 +96,14 @@ impl Instances {
     }
 
     fn store(&self) -> wasmtime::Result<Store<InstanceState>> {
-        let mut wasi = WasiCtx::builder();
-        // Standard output belongs to the host's one line.
-        wasi.stdout(cli::stderr()).stderr(cli::stderr());
-        for mount in &self.mounts {
-            wasi.preopened_dir(&mount.source, &mount.destination, FsPerms::ReadOnly)?;
-        }
-        let state = InstanceState {
-            wasi: wasi.build(),
-            http: WasiHttpCtx::new(),
-            hooks: NoOutboundHttp,
-            table: ResourceTable::new(),
-            limits: StoreLimitsBuilder::new().memory_size(MAX_MEMORY).build(),
-            redis: Connections::new(Arc::clone(&self.allowed_hosts)),
-            variables: Arc::clone(&self.variables),
-        };
-        let mut store = Store::new(self.program.0.engine(), state);
-        store.limiter(|state| &mut state.limits);
+        let state = InstanceState::new(
+            &self.mounts,
+            Arc::clone(&self.allowed_hosts),
+            Arc::clone(&self.variables),
+            Memory::new(Arc::clone(&self.memory)),
+        )?;
+        let mut store = Store::new(self.program.engine(), state);
+        store.limiter(InstanceState::limits);
         // A busy instance gives way to the others at each tick; `request_timeout` can end it then.
         store.set_epoch_deadline(EPOCH_TICKS_PER_TURN);
         store.epoch_deadline_async_yield_and_update(EPOCH_TICKS_PER_TURN);
@@ -186,7 +118,8 @@ impl HandlerState for Instances {
 
     async fn instantiate(&self) -> wasmtime::Result<Instance<InstanceState, Expiration, Worker>> {
         let mut store = self.store()?;
-        let proxy = Proxy::P3(self.program.0.instantiate_async(&mut store).await?);
+        let memory = store.data().memory();
+        let proxy = Proxy::P3(self.program.pre().instantiate_async(&mut store).await?);
         Ok(Instance {
             store,
             proxy,
@@ -197,6 +130,8 @@ impl HandlerState for Instances {
             },
             state: Worker {
                 reuse: self.reuse,
+                made: Instant::now(),
+                memory,
                 stopping: Arc::clone(&self.stopping),
             },
         })
@@ -235,6 +170,8 @@ impl WorkerExpiration for Expiration {
 /// Decides how many requests an instance takes.
 pub(crate) struct Worker {
     reuse: Reuse,
+    made: Instant,
+    memory: Usage,
     stopping: Arc<AtomicBool>,
 }
 
@@ -243,7 +180,11 @@ impl WorkerState for Worker {
     type RequestData = ();
 
     fn should_accept_request(&self, concurrent: usize, total: usize) -> ShouldAccept {
-        if total >= self.reuse.max_instance_reuse_count {
+        let is_large = self.memory.own() > LITTLE_MEMORY && self.memory.of_all() > MEMORY_OF_ALL;
+        let is_old = self.made.elapsed() > self.reuse.max_instance_age;
+        // A new one answers at least one request.
+        let may_end = total > 0 && (is_large || is_old);
+        if total >= self.reuse.max_instance_reuse_count || may_end {
             ShouldAccept::Never
         } else if concurrent >= self.reuse.max_instance_concurrent_reuse_count {
             ShouldAccept::No
@@ -266,7 +207,10 @@ impl WorkerState for Worker {
         if let Err(error) = result
             && !self.stopping.load(Ordering::Relaxed)
         {
-            tracing::error!("an instance of the component failed: {error:#}");
+            errors::tell(
+                Level::ERROR,
+                &format!("an instance of the component failed: {error:#}"),
+            );
         }
     }
 }

@@ -1,8 +1,11 @@
 //! `host`: runs this application's Spin component without the Spin CLI.
 
+mod logging;
+
 use std::{
-    io::{self, IsTerminal as _},
-    net::SocketAddr,
+    fmt,
+    io::{self, Write as _},
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
     process::ExitCode,
     time::Duration,
@@ -11,13 +14,14 @@ use std::{
 use anyhow::Context as _;
 use clap::Parser;
 use host::{
-    Heartbeat, Limits, Program, Reported, Reuse, Server, manifest::Application, variables::Values,
+    Limits, Program, Reuse, Server, connections_that_descriptors_allow, manifest::Application,
+    variables::Values,
 };
+use ipnet::IpNet;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
-use tracing_subscriber::EnvFilter;
 
 /// Runs this application's Spin component, without the Spin CLI.
 ///
@@ -27,9 +31,6 @@ use tracing_subscriber::EnvFilter;
 ///
 /// A variable's value comes from --variable, else from the environment's SPIN_VARIABLE_<NAME in
 /// upper case>, else from the manifest's default.
-///
-/// Every second it reports itself to the service's Redis, for /status: its name, what it runs, since
-/// when, and whether it gets on. It goes on serving whatever becomes of that.
 ///
 /// SIGTERM or SIGINT ends it: requests in flight have 5 seconds to finish.
 ///
@@ -66,9 +67,51 @@ struct Arguments {
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_time)]
     request_timeout: Duration,
 
-    /// Does not report this host in Redis: /status will not list it.
-    #[arg(long)]
-    no_heartbeat: bool,
+    /// How long an instance takes on requests before a new one takes its place, which reads its
+    /// settings anew: 60s, 500ms, 60.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_time)]
+    max_instance_age: Duration,
+
+    /// Connections that may be open at once; without, as many as the limit of file descriptors
+    /// allows, at most 1000. One client (an IPv4 address, or a network of 64 bits of IPv6) has a
+    /// quarter of them. Where there are more, the one that has waited the longest for its client
+    /// gives way.
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    max_connections: Option<usize>,
+
+    /// Requests that the component answers at once; one client has a quarter of them. More wait for
+    /// 5 seconds at the most, and then are answered 503.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().requests, value_parser = parse_count)]
+    max_requests: usize,
+
+    /// A proxy, or a network of proxies, that speaks for many clients and has no share of its own:
+    /// 10.0.0.1, 10.0.0.0/8; several with commas.
+    #[arg(long = "trusted-proxy", value_name = "ADDRESS", env = "TRUSTED_PROXIES", value_parser = parse_proxies, default_value = "")]
+    trusted_proxies: Vec<Vec<IpNet>>,
+}
+
+impl Arguments {
+    fn limits(&self) -> Limits {
+        let allowed = connections_that_descriptors_allow();
+        Limits {
+            connections: self.max_connections.unwrap_or(allowed),
+            requests: self.max_requests,
+            trusted_proxies: self.trusted_proxies.concat(),
+            ..Limits::default()
+        }
+    }
+}
+
+fn parse_proxies(argument: &str) -> Result<Vec<IpNet>, String> {
+    let items = argument.split(',').map(str::trim);
+    let items = items.filter(|item| !item.is_empty());
+    let parse = |item: &str| match item.parse::<IpAddr>() {
+        Ok(address) => Ok(IpNet::from(address.to_canonical())),
+        Err(_) => item.parse().map_err(|_| {
+            format!("{item:?} is no address or network: write 10.0.0.1 or 10.0.0.0/8")
+        }),
+    };
+    items.map(parse).collect()
 }
 
 fn parse_variable(argument: &str) -> Result<(String, String), String> {
@@ -115,36 +158,29 @@ fn parse_time(argument: &str) -> Result<Duration, String> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            EnvFilter::builder()
-                .with_default_directive(tracing::Level::WARN.into())
-                .from_env_lossy(),
-        )
-        // What cannot be written, to a disk that is full, must not end the program: that it says so
-        // would be written to the same place, and fail.
-        .log_internal_errors(false)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .init();
-
+    logging::start();
     // TLS to Redis; an error only says that its cryptography has been chosen already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let given: Values = arguments.variables.iter().cloned().collect();
     let application = match Application::load(&arguments.from, &given, |name| std::env::var(name)) {
         Ok(application) => application,
         Err(error) => {
-            eprintln!("error: {error}");
+            complain(&error);
             return ExitCode::from(2);
         }
     };
     match run(application, &arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            complain(&format_args!("{error:#}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Says why it ends; where nobody listens any more, it only ends.
+fn complain(error: &dyn fmt::Display) {
+    let _ = writeln!(io::stderr(), "error: {error}");
 }
 
 #[tokio::main]
@@ -156,17 +192,21 @@ async fn run(application: Application, arguments: &Arguments) -> anyhow::Result<
         max_instance_concurrent_reuse_count: arguments.max_instance_concurrent_reuse_count,
         idle_instance_timeout: arguments.idle_instance_timeout,
         request_timeout: arguments.request_timeout,
+        max_instance_age: arguments.max_instance_age,
     };
+    let limits = arguments.limits();
     // First what is quick and fails the most.
     let listener = TcpListener::bind(arguments.listen)
         .await
         .with_context(|| format!("cannot listen on {}", arguments.listen))?;
     let program = Program::compile(&application.component)?;
-    println!("listening on http://{}", listener.local_addr()?);
-    let reported = (!arguments.no_heartbeat).then(|| Reported::of(&application));
-    let server = Server::new(listener, program, application, reuse, Limits::default());
-    let heartbeat = reported.map(|reported| Heartbeat::start(reported, server.work()));
-    server
+    // Whoever started it may not want to know.
+    let _ = writeln!(
+        io::stdout(),
+        "listening on http://{}",
+        listener.local_addr()?
+    );
+    Server::new(listener, program, application, reuse, limits)
         .serve(async {
             tokio::select! {
                 _ = terminate.recv() => {}
@@ -174,9 +214,6 @@ async fn run(application: Application, arguments: &Arguments) -> anyhow::Result<
             }
         })
         .await;
-    if let Some(heartbeat) = heartbeat {
-        heartbeat.end().await;
-    }
     Ok(())
 }
 
@@ -196,6 +233,19 @@ mod tests {
         }
         for bad in ["", "s", "1 s", "1h", "-1s", "1.5s", "99999999999999s"] {
             assert!(parse_time(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn proxies_are_addresses_and_networks() {
+        let nets = |texts: &[&str]| Ok(texts.iter().map(|net| net.parse().unwrap()).collect());
+        assert_eq!(parse_proxies(""), nets(&[]));
+        assert_eq!(
+            parse_proxies(" 10.0.0.1,2001:DB8::/32, ::ffff:192.0.2.1 ,"),
+            nets(&["10.0.0.1/32", "2001:db8::/32", "192.0.2.1/32"])
+        );
+        for bad in ["proxy", "10.0.0.1/33", "10.0.0"] {
+            assert!(parse_proxies(bad).is_err_and(|error| error.contains(bad)));
         }
     }
 

@@ -9,7 +9,7 @@ const DEFAULT_REDIS_PORT: u16 = 6379;
 /// Why an entry of `allowed_outbound_hosts` is refused. Never holds the entry: a value put into
 /// it may carry a password.
 #[derive(Debug, Error, PartialEq, Eq)]
-pub enum AllowedHostError {
+pub(crate) enum AllowedHostError {
     /// Another protocol, or no protocol at all.
     #[error(
         "only redis://HOST[:PORT] and rediss://HOST:PORT are understood here (nothing but Redis can be reached)"
@@ -27,7 +27,7 @@ pub enum AllowedHostError {
 
 /// The Redis servers that the component may reach: none, unless the manifest says so.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AllowedHosts(Vec<Place>);
+pub(crate) struct AllowedHosts(Vec<Place>);
 
 /// A Redis server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl AllowedHosts {
     ///
     /// # Errors
     /// The first entry's that this host does not understand, with that entry's index.
-    pub fn parse<'a>(
+    pub(crate) fn parse<'a>(
         entries: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self, (usize, AllowedHostError)> {
         entries
@@ -58,8 +58,7 @@ impl AllowedHosts {
     }
 
     /// Whether a connection to this address may be opened.
-    #[must_use]
-    pub fn allows(&self, address: &Url) -> bool {
+    pub(crate) fn allows(&self, address: &Url) -> bool {
         place(address).is_some_and(|wanted| self.0.contains(&wanted))
     }
 }

@@ -21,13 +21,13 @@ use crate::{
 };
 
 /// Bytes that one answer may have, counted as it is handed to the component; Spin's bound.
-pub(crate) const MAX_REPLY_BYTES: usize = 128 << 20;
+const MAX_REPLY_BYTES: usize = 128 << 20;
 
 /// Connections that one instance may hold; Spin's bound.
 const MAX_CONNECTIONS: usize = 1024;
 
 /// One connection of a component.
-pub(crate) type Connection = MultiplexedConnection;
+type Connection = MultiplexedConnection;
 
 /// The connections of one instance.
 pub(crate) struct Connections {
@@ -196,7 +196,7 @@ async fn connect(address: &str, allowed: &AllowedHosts) -> Result<Connection, Er
 }
 
 /// Opens a connection, whose calls have no time limit.
-pub(crate) async fn dial(address: Url) -> Result<Connection, RedisError> {
+async fn dial(address: Url) -> Result<Connection, RedisError> {
     let target: ConnectionInfo = address.into_connection_info()?;
     // A command is one small write: it must not wait for the answer to the one before.
     let target = target.set_tcp_settings(TcpSettings::default().set_nodelay(true));

@@ -1,121 +1,60 @@
 //! The HTTP server: connections in, requests to instances of the component, answers out.
 
-use std::{
-    convert::Infallible,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{convert::Infallible, future::poll_fn, net::SocketAddr, sync::Arc, time::Duration};
 
-use futures::FutureExt as _;
-use http::{HeaderValue, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Empty, Limited};
+use bytes::Bytes;
+use http::{
+    HeaderValue, Request, Response, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     body::{Body as _, Incoming},
     server::conn::http1,
     service::service_fn,
 };
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
-};
+use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
     time::{sleep, timeout},
 };
+use tracing::Level;
 use wasmtime_wasi_http::{
     Error, WasiBody,
     handler::{ProxyHandler, TrapOrPanicError},
 };
 
 use crate::{
+    connections::{Connection, Connections, NoPlace},
     engine::Program,
-    headers::{client_address, prepare},
+    errors,
+    headers::{Ends, prepare},
     instance::{Instances, Reuse},
+    limits::Limits,
     manifest::Application,
+    watched::{Answer, Socket},
 };
 
 /// Bytes that a request's body may have.
 pub const MAX_REQUEST_BODY: u64 = 1 << 20;
 
-/// Connections that may be open at once; more wait to be accepted. Each has one request at a
-/// time, so that this also bounds the instances of the component.
-pub const MAX_CONNECTIONS: usize = 1000;
+/// Bytes that are kept of what a client sends before it is asked for, and of small answers before
+/// they are sent: a head has to fit.
+const BUFFER: usize = 64 << 10;
 
-/// How the server treats its clients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// How long a client may take to send a request's header, and keep a connection without one.
-    pub header_timeout: Duration,
-    /// How long a client may read nothing of an answer that waits for it (Linux only).
-    pub stall_timeout: Duration,
-    /// How long the requests in flight have when the server ends.
-    pub shutdown_grace: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            header_timeout: Duration::from_secs(60),
-            stall_timeout: Duration::from_secs(60),
-            shutdown_grace: Duration::from_secs(5),
-        }
-    }
-}
-
-/// The requests of a server's life, counted.
-#[derive(Debug, Default)]
-pub struct Work {
-    begun: AtomicU64,
-    answered: AtomicU64,
-    ended: AtomicU64,
-}
-
-impl Work {
-    /// How many the component has begun to answer.
-    pub(crate) fn answered(&self) -> u64 {
-        self.answered.load(Ordering::Relaxed)
-    }
-
-    /// How many wait for the beginning of their answer.
-    pub(crate) fn in_flight(&self) -> u64 {
-        let ended = self.ended.load(Ordering::Relaxed);
-        self.begun.load(Ordering::Relaxed).saturating_sub(ended)
-    }
-
-    /// Counts a request as in flight until the return value is dropped.
-    pub(crate) fn begin(&self) -> InFlight<'_> {
-        self.begun.fetch_add(1, Ordering::Relaxed);
-        InFlight(self)
-    }
-}
-
-/// A request in flight. Dropped without an answer, its client has given up.
-pub(crate) struct InFlight<'a>(&'a Work);
-
-impl InFlight<'_> {
-    /// The component has begun to answer it.
-    pub(crate) fn answered(self) {
-        self.0.answered.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.ended.fetch_add(1, Ordering::Relaxed);
-    }
-}
+/// The answer where too many requests wait for their turn (RFC 9457).
+const BUSY: &str = concat!(
+    r#"{"type":"about:blank","title":"Service Unavailable","status":503,"#,
+    r#""detail":"Too many requests are being answered. Try again in a second."}"#,
+);
 
 /// A component behind a socket that is listened to.
 pub struct Server {
     listener: TcpListener,
     handler: ProxyHandler<Instances>,
+    connections: Arc<Connections>,
     limits: Limits,
-    work: Arc<Work>,
 }
 
 impl Server {
@@ -132,64 +71,69 @@ impl Server {
         Self {
             listener,
             handler: ProxyHandler::new(Instances::new(program, application, reuse)),
+            connections: Arc::new(Connections::new(limits.clone())),
             limits,
-            work: Arc::default(),
         }
-    }
-
-    /// What it does, as it goes on.
-    #[must_use]
-    pub fn work(&self) -> Arc<Work> {
-        Arc::clone(&self.work)
     }
 
     /// Answers requests until `shutdown` is ready, then lets those in flight finish within
     /// [`Limits::shutdown_grace`].
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
-        let connections = GracefulShutdown::new();
+        let ending = GracefulShutdown::new();
         // What is in it ends when this function does.
         let mut tasks = JoinSet::new();
         tokio::select! {
-            () = self.accept(&connections, &mut tasks) => {}
+            () = self.accept(&ending, &mut tasks) => {}
+            () = self.connections.sweep() => {}
             () = shutdown => {}
         }
         // Nobody is to wait in the queue of a socket that nobody accepts from.
         drop(self.listener);
         let grace = self.limits.shutdown_grace;
-        if timeout(grace, connections.shutdown()).await.is_err() {
+        if timeout(grace, ending.shutdown()).await.is_err() {
             tracing::warn!("some requests were still in flight after {grace:?}: they are cut");
         }
         self.handler.state().stop();
     }
 
-    async fn accept(&self, connections: &GracefulShutdown, tasks: &mut JoinSet<()>) {
+    async fn accept(&self, ending: &GracefulShutdown, tasks: &mut JoinSet<()>) {
         loop {
-            if tasks.len() >= MAX_CONNECTIONS {
-                tasks.join_next().await;
-            }
             // Those that have ended meanwhile.
             while tasks.try_join_next().is_some() {}
             match self.listener.accept().await {
                 Ok((stream, client)) => {
-                    tasks.spawn(self.converse(stream, client, connections));
+                    if let Some(connection) = self.place(client).await {
+                        tasks.spawn(self.converse(stream, client, connection, ending));
+                    }
                 }
                 Err(error) => {
                     // Out of file descriptors, mostly: one may be free soon.
-                    tracing::warn!("cannot accept a connection: {error}");
+                    errors::tell(Level::WARN, &format!("cannot accept a connection: {error}"));
                     sleep(Duration::from_millis(50)).await;
                 }
             }
         }
     }
-}
 
-impl Server {
-    /// Speaks HTTP/1.1 on a connection, until the client or a time limit ends it.
+    /// A place for a newcomer, as soon as there is one; none if it has used up its share.
+    async fn place(&self, client: SocketAddr) -> Option<Arc<Connection>> {
+        loop {
+            match self.connections.admit(client.ip()) {
+                Ok(connection) => return Some(connection),
+                Err(NoPlace::OverShare) => return None,
+                Err(NoPlace::Full) => self.connections.one_has_left().await,
+            }
+        }
+    }
+
+    /// Speaks HTTP/1.1 on a connection, until the client or a time limit ends it, or it has to give
+    /// way.
     fn converse(
         &self,
         stream: TcpStream,
         client: SocketAddr,
-        connections: &GracefulShutdown,
+        connection: Arc<Connection>,
+        ending: &GracefulShutdown,
     ) -> impl Future<Output = ()> + Send + use<> {
         // Both only improve a connection: it works without them.
         let _ = stream.set_nodelay(true);
@@ -197,20 +141,34 @@ impl Server {
         let _ =
             socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(self.limits.stall_timeout));
 
-        let (handler, work) = (self.handler.clone(), Arc::clone(&self.work));
-        let client = client_address(client);
+        let ends = Ends::new(client, stream.local_addr().ok());
+        let (all, handler) = (Arc::clone(&self.connections), self.handler.clone());
+        let own = Arc::clone(&connection);
         let service = service_fn(move |request| {
-            respond(handler.clone(), Arc::clone(&work), client.clone(), request)
+            let (all, own) = (Arc::clone(&all), Arc::clone(&own));
+            respond(handler.clone(), all, own, ends.clone(), request)
         });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.limits.header_timeout)
-            .serve_connection(TokioIo::new(stream), service);
-        connections.watch(connection).map(|ended| {
-            if let Err(error) = ended {
-                tracing::debug!("a connection ended: {error}");
+        let speaking = http1::Builder::new()
+            .max_buf_size(BUFFER)
+            // Whoever has asked all that it wants still gets its answers.
+            .half_close(true)
+            .serve_connection(
+                TokioIo::new(Socket::new(stream, Arc::clone(&connection))),
+                service,
+            );
+        let speaking = ending.watch(speaking);
+        let all = Arc::clone(&self.connections);
+        async move {
+            tokio::select! {
+                ended = speaking => if let Err(error) = ended {
+                    tracing::debug!("a connection ended: {error}");
+                },
+                () = connection.closed() => {
+                    tracing::debug!("a connection is closed: its client keeps it waiting");
+                }
             }
-        })
+            all.leave(&connection);
+        }
     }
 }
 
@@ -218,27 +176,54 @@ impl Server {
 /// 500, and nothing more.
 async fn respond(
     handler: ProxyHandler<Instances>,
-    work: Arc<Work>,
-    client: HeaderValue,
+    all: Arc<Connections>,
+    connection: Arc<Connection>,
+    ends: Ends,
     request: Request<Incoming>,
-) -> Result<Response<WasiBody>, Infallible> {
+) -> Result<Response<Answer>, Infallible> {
+    connection.asked();
+    // Whoever does not read gets no more to read.
+    poll_fn(|context| connection.poll_room(context)).await;
+    let answer = answer(handler, &all, &connection, &ends, request).await;
+    Ok(answer.map(|body| Answer::new(body, connection)))
+}
+
+async fn answer(
+    handler: ProxyHandler<Instances>,
+    all: &Connections,
+    connection: &Connection,
+    ends: &Ends,
+    request: Request<Incoming>,
+) -> Response<WasiBody> {
     let (mut head, body) = request.into_parts();
-    if prepare(&mut head, &client).is_err() {
-        return Ok(empty(StatusCode::BAD_REQUEST));
+    if prepare(&mut head, ends).is_err() {
+        return empty(StatusCode::BAD_REQUEST);
     }
     let Some(body) = bounded(body) else {
-        return Ok(empty(StatusCode::PAYLOAD_TOO_LARGE));
+        return empty(StatusCode::PAYLOAD_TOO_LARGE);
     };
-    let in_flight = work.begin();
-    let answer = handler.handle((), Request::from_parts(head, body)).await;
-    in_flight.answered();
-    Ok(answer.unwrap_or_else(|error| {
-        // A trap has been logged where it happened, with its cause.
-        if !error.is::<TrapOrPanicError>() {
-            tracing::error!("the component did not answer a request: {error:#}");
-        }
-        empty(StatusCode::INTERNAL_SERVER_ERROR)
-    }))
+    let Some(permit) = all.permit(connection).await else {
+        return busy();
+    };
+    // The component goes on with a request whose client has gone: it counts until it is done.
+    let handling = tokio::spawn(async move {
+        let answer = handler.handle((), Request::from_parts(head, body)).await;
+        drop(permit);
+        answer
+    });
+    let error = match handling.await {
+        Ok(Ok(answer)) => return answer,
+        Ok(Err(error)) => error,
+        Err(error) => wasmtime::Error::new(error),
+    };
+    // A trap has been logged where it happened, with its cause.
+    if !error.is::<TrapOrPanicError>() {
+        errors::tell(
+            Level::ERROR,
+            &format!("the component did not answer a request: {error:#}"),
+        );
+    }
+    empty(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 /// A request's body, which ends in an error after [`MAX_REQUEST_BODY`]; none if it is announced
@@ -249,7 +234,7 @@ fn bounded(body: Incoming) -> Option<WasiBody> {
         return None;
     }
     if size.exact() == Some(0) {
-        return Some(no_body());
+        return Some(whole(""));
     }
     let limited = Limited::new(body, MAX_REQUEST_BODY as usize);
     let limited = limited.map_err(|error| match error.downcast::<hyper::Error>() {
@@ -260,13 +245,23 @@ fn bounded(body: Incoming) -> Option<WasiBody> {
 }
 
 fn empty(status: StatusCode) -> Response<WasiBody> {
-    let mut response = Response::new(no_body());
+    let mut response = Response::new(whole(""));
     *response.status_mut() = status;
     response
 }
 
-fn no_body() -> WasiBody {
-    Empty::new()
+fn busy() -> Response<WasiBody> {
+    let mut response = Response::new(whole(BUSY));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    let headers = response.headers_mut();
+    headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    let kind = HeaderValue::from_static("application/problem+json");
+    headers.insert(CONTENT_TYPE, kind);
+    response
+}
+
+fn whole(text: &'static str) -> WasiBody {
+    Full::new(Bytes::from_static(text.as_bytes()))
         .map_err(|never: Infallible| match never {})
         .boxed_unsync()
 }

@@ -9,7 +9,7 @@ pub type Values = BTreeMap<String, String>;
 
 /// Why a variable's name or a template is refused. Never holds a value: values may be secret.
 #[derive(Debug, Error, PartialEq, Eq)]
-pub enum VariableError {
+pub(crate) enum VariableError {
     /// The name breaks Spin's rule.
     #[error(
         "{0:?} is no name for a variable: use lower-case letters, digits and single underscores, beginning with a letter and not ending in an underscore"
@@ -28,7 +28,7 @@ pub enum VariableError {
 ///
 /// # Errors
 /// [`VariableError::Name`] if it breaks the rule.
-pub fn check_name(name: &str) -> Result<(), VariableError> {
+pub(crate) fn check_name(name: &str) -> Result<(), VariableError> {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     let good = name.starts_with(|first: char| first.is_ascii_lowercase())
         && name.bytes().all(allowed)
@@ -45,7 +45,7 @@ pub fn check_name(name: &str) -> Result<(), VariableError> {
 ///
 /// # Errors
 /// If an expression is not closed or names a variable that `values` lacks.
-pub fn expand(template: &str, values: &Values) -> Result<String, VariableError> {
+pub(crate) fn expand(template: &str, values: &Values) -> Result<String, VariableError> {
     let mut expanded = String::with_capacity(template.len());
     let mut rest = template;
     while let Some((literal, expression)) = rest.split_once("{{") {

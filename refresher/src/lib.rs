@@ -7,7 +7,7 @@
 //! leadership     who refreshes (lease), when (schedule), and what clients ask for (commands)
 //! refresh        one refresh: fetch, decide, build, publish; and what a new leader begins with
 //! history        every distinct answer and a manifest of each refresh; replay and retention
-//! nodes          the heartbeat of this process, and the leader's monitor of all of them
+//! nodes          the heartbeat of this process and of its server, and the leader's monitor of all of them
 //! store          the connection to Redis: where it is, how it mends itself, errors, the clock
 //! answer         an answer of upstream as it is kept
 //! backoff        waits that double

@@ -1,16 +1,27 @@
 //! The server that runs beside the refresher: started with it, ended with it.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use thiserror::Error;
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, stdout};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use url::{Host, Url};
 
 /// How long the server may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_millis(2500);
+
+/// How long what the server printed last may take to be passed on.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// Bytes at the beginning of the server's output among which its address is looked for.
+const BEGINNING: usize = 64 << 10;
 
 /// Why there is no server.
 #[derive(Debug, Error)]
@@ -41,6 +52,8 @@ pub enum ServerError {
 pub struct Server {
     child: Child,
     group: Option<Pid>,
+    health: watch::Receiver<Option<Url>>,
+    passing_on: JoinHandle<()>,
 }
 
 /// Splits a command as a shell would; no shell runs it.
@@ -58,16 +71,62 @@ pub fn words(command: &str) -> Result<Vec<String>, ServerError> {
     }
 }
 
+/// The command that starts `words` so that it ends when this process does, however that ends. Linux
+/// sends it the signal when the thread that started it has ended: that has to be the main thread.
+#[cfg(target_os = "linux")]
+fn mortal(words: &[String]) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.args(["exec", &std::process::id().to_string(), "--"]);
+    command.args(words);
+    command
+}
+
+#[cfg(not(target_os = "linux"))]
+fn mortal(words: &[String]) -> Command {
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]);
+    command
+}
+
+/// Becomes `words`, a program and its arguments, which is sent SIGTERM when the process `parent`
+/// ends. That must be our parent still. Returns only why it could not.
+#[cfg(target_os = "linux")]
+pub fn exec(parent: u32, words: &[String]) -> ServerError {
+    use rustix::process::{getppid, set_parent_process_death_signal};
+    use std::os::unix::process::CommandExt as _;
+
+    let Some((program, arguments)) = words.split_first() else {
+        return ServerError::Empty;
+    };
+    let prepared = set_parent_process_death_signal(Some(Signal::TERM));
+    let is_orphan = getppid().map(|pid| pid.as_raw_nonzero().get().cast_unsigned()) != Some(parent);
+    let source = match prepared {
+        Err(error) => error.into(),
+        Ok(()) if is_orphan => io::Error::other("the refresher that started it has ended"),
+        Ok(()) => std::process::Command::new(program).args(arguments).exec(),
+    };
+    ServerError::Start {
+        program: program.clone(),
+        source,
+    }
+}
+
 impl Server {
-    /// Starts `words`: a program and its arguments. What it writes goes where ours goes.
+    /// Starts `words`: a program and its arguments, with `environment` beside ours. What it writes goes
+    /// where ours goes. Without `health`, its first `http://` address in there tells where it answers `/healthz`.
     ///
     /// # Errors
     /// When there is no such program, or it may not be run.
-    pub fn start(words: &[String]) -> Result<Self, ServerError> {
-        let (program, arguments) = words.split_first().ok_or(ServerError::Empty)?;
-        let child = Command::new(program)
-            .args(arguments)
+    pub fn start(
+        words: &[String],
+        environment: &[(&str, String)],
+        health: Option<Url>,
+    ) -> Result<Self, ServerError> {
+        let program = words.first().ok_or(ServerError::Empty)?;
+        let mut child = mortal(words)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
+            .stdout(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
@@ -77,7 +136,26 @@ impl Server {
             })?;
         let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         tracing::info!(program, id = child.id(), "started the server");
-        Ok(Self { child, group })
+        let (told, health) = watch::channel(health);
+        let passing_on = tokio::spawn(pass_on(child.stdout.take(), told));
+        Ok(Self {
+            child,
+            group,
+            health,
+            passing_on,
+        })
+    }
+
+    /// Its process id; `None` once it has ended.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// The address of its `/healthz`, as soon as that is known.
+    #[must_use]
+    pub fn health(&self) -> watch::Receiver<Option<Url>> {
+        self.health.clone()
     }
 
     /// Waits until the server ends by itself.
@@ -96,6 +174,7 @@ impl Server {
             Ok(Err(error)) => tracing::error!(%error, "cannot wait for the server"),
             Err(_) => tracing::warn!("the server did not end in time: it is killed"),
         }
+        let _ = timeout(LAST_WORDS, &mut self.passing_on).await;
         // Drop kills whatever is left of the group.
     }
 
@@ -110,7 +189,49 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.signal(Signal::KILL);
+        self.passing_on.abort();
     }
+}
+
+/// Passes on what the server prints, and finds in it where the server answers, unless that is known.
+async fn pass_on(from: Option<ChildStdout>, health: watch::Sender<Option<Url>>) {
+    let Some(mut from) = from else { return };
+    let (mut to, mut beginning) = (stdout(), Vec::new());
+    let mut piece = vec![0; 8 << 10];
+    while let Ok(read @ 1..) = from.read(&mut piece).await {
+        let piece = &piece[..read];
+        // Where nobody reads it any more, the server is not to be held up by that.
+        let _ = to.write_all(piece).await;
+        let _ = to.flush().await;
+        if health.borrow().is_none() && beginning.len() < BEGINNING {
+            beginning.extend_from_slice(piece);
+            if let Some(url) = health_in(&beginning) {
+                health.send_replace(Some(url));
+            }
+        }
+    }
+}
+
+/// The `/healthz` of the first address that a whole line of `output` has: host prints `listening on
+/// http://…`, Spin `Serving http://…`.
+fn health_in(output: &[u8]) -> Option<Url> {
+    let end = output.iter().rposition(|&byte| byte == b'\n')?;
+    let lines = String::from_utf8_lossy(&output[..end]);
+    let address = lines
+        .split_whitespace()
+        .find(|word| word.starts_with("http://"))?;
+    let mut url = Url::parse(address).ok()?;
+    url.set_path("/healthz");
+    url.set_query(None);
+    let reachable: Option<IpAddr> = match url.host()? {
+        Host::Ipv4(all) if all.is_unspecified() => Some(Ipv4Addr::LOCALHOST.into()),
+        Host::Ipv6(all) if all.is_unspecified() => Some(Ipv6Addr::LOCALHOST.into()),
+        _ => None,
+    };
+    if let Some(reachable) = reachable {
+        url.set_ip_host(reachable).ok()?;
+    }
+    Some(url)
 }
 
 #[cfg(test)]
@@ -125,5 +246,28 @@ mod tests {
         );
         assert!(matches!(words("a 'b"), Err(ServerError::Words { .. })));
         assert!(matches!(words("  "), Err(ServerError::Empty)));
+    }
+
+    #[test]
+    fn a_server_s_address_is_found_in_what_it_prints() {
+        let found = |output: &str| health_in(output.as_bytes()).map(String::from);
+        let expected = |address: &str| Some(format!("http://{address}/healthz"));
+        assert_eq!(
+            found("listening on http://127.0.0.1:43521\n"),
+            expected("127.0.0.1:43521")
+        );
+        let spin = "Logging component stdio to \".spin/logs/\"\n\nServing http://0.0.0.0:3000\n\
+                    Available Routes:\n  api: http://0.0.0.0:3000 (wildcard)\n";
+        assert_eq!(found(spin), expected("127.0.0.1:3000"));
+        assert_eq!(found("on http://[::]:80/x?y\n"), expected("[::1]"));
+        for unknown in [
+            "",
+            "http://127.0.0.1:90",
+            "ready\n",
+            "https://a:1\n",
+            "http://\n",
+        ] {
+            assert_eq!(found(unknown), None, "{unknown}");
+        }
     }
 }

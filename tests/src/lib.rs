@@ -9,6 +9,7 @@ mod gate;
 mod process;
 mod redis;
 mod sentinel;
+mod service;
 mod snapshot;
 mod system;
 mod upstream;
@@ -18,9 +19,12 @@ pub use client::{Answer, Client};
 pub use clock::Clock;
 pub use door::{Door, Passage};
 pub use gate::Gate;
-pub use process::{Process, Signal, TempDir, manifest, on_a_small_disk, program, until};
+pub use process::{
+    Process, Signal, TempDir, manifest, on_a_small_disk, program, until, with_ignored,
+};
 pub use redis::Redis;
 pub use sentinel::Sentinel;
+pub use service::Service;
 pub use snapshot::{FIRST_VERSION, incidents_in, keys, mark, stored_snapshot, version_in};
 pub use system::{Host, ID, PASSWORD, System, host, host_with, refresher, server_command};
 pub use upstream::{Sample, TYPES, Upstream};

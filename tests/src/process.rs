@@ -56,10 +56,16 @@ fn place(variable: &str) -> PathBuf {
 /// error to it, not its end.
 #[must_use]
 pub fn on_a_small_disk(command: &Command) -> Command {
+    with_ignored("XFSZ", command)
+}
+
+/// `command` as a program that is started with a signal ignored, as `nohup` does with `HUP`.
+#[must_use]
+pub fn with_ignored(signal: &str, command: &Command) -> Command {
     let command = command.as_std();
     let mut limited = Command::new("sh");
     limited
-        .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+        .args(["-c", &format!("trap '' {signal}; exec \"$0\" \"$@\"")])
         .arg(command.get_program())
         .args(command.get_args());
     for (name, value) in command.get_envs() {

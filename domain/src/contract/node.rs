@@ -29,9 +29,9 @@ pub fn id(host: &str, pid: u32, random: u64) -> String {
 pub enum Kind {
     /// A refresher: it leads or stands by.
     Refresher,
-    /// A host that runs the component.
+    /// A server of the component, as the refresher that runs it reports it.
     Host,
-    /// Something that cannot report itself (Spin, say), whose `/healthz` the leader asks.
+    /// A server that no refresher runs, whose `/healthz` the leader asks.
     Probed,
 }
 
@@ -143,6 +143,13 @@ impl Node {
         }
     }
 
+    /// Whether it was heard of so lately that it will carry out a command that is sent at `now_ms`: a
+    /// refresher does, and the one that runs a server.
+    #[must_use]
+    pub fn takes_commands(&self, now_ms: u64) -> bool {
+        self.kind != Kind::Probed && now_ms.saturating_sub(self.beat_ms) <= OFFLINE_AFTER_MS
+    }
+
     /// Whether it has been offline for so long that it is listed no more.
     #[must_use]
     pub fn is_forgotten(&self, now_ms: u64) -> bool {
@@ -189,6 +196,21 @@ mod tests {
             ..node
         };
         assert_eq!(probed.state(1_000_000), State::Hanging);
+        assert!(!probed.takes_commands(100_000));
+    }
+
+    #[test]
+    fn commands_are_taken_by_whoever_was_heard_of_lately() {
+        let node = node();
+        assert!(node.takes_commands(104_000) && node.takes_commands(50_000));
+        assert!(!node.takes_commands(104_001));
+        // That its server hangs does not keep a supervisor from ending it.
+        let hanging = Node {
+            stall_ms: 0,
+            ..node
+        };
+        assert_eq!(hanging.state(100_000), State::Hanging);
+        assert!(hanging.takes_commands(100_000));
     }
 
     #[test]

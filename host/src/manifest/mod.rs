@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The one route that is understood: every path.
-pub const ROUTE: &str = "/...";
+pub(crate) const ROUTE: &str = "/...";
 
 /// The application, resolved: paths absolute or relative to the working folder, variables
 /// replaced by their values.
@@ -28,20 +28,20 @@ pub struct Application {
     /// The component's WebAssembly file.
     pub component: PathBuf,
     /// The folders that the component may read.
-    pub mounts: Vec<Mount>,
+    pub(crate) mounts: Vec<Mount>,
     /// The component's variables. They may be secret: never to be logged.
-    pub variables: Values,
+    pub(crate) variables: Values,
     /// The Redis servers that the component may reach.
-    pub allowed_hosts: AllowedHosts,
+    pub(crate) allowed_hosts: AllowedHosts,
 }
 
 /// A folder that the component may read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mount {
+pub(crate) struct Mount {
     /// The folder on this machine.
-    pub source: PathBuf,
+    pub(crate) source: PathBuf,
     /// Where the component sees it.
-    pub destination: String,
+    pub(crate) destination: String,
 }
 
 /// Why an application cannot be run: which file, and what about it.
@@ -85,8 +85,7 @@ enum Reason {
 }
 
 /// The environment variable that sets an application variable.
-#[must_use]
-pub fn env_name(variable: &str) -> String {
+pub(crate) fn env_name(variable: &str) -> String {
     format!("SPIN_VARIABLE_{}", variable.to_ascii_uppercase())
 }
 

@@ -5,7 +5,7 @@ use std::{
     io::{BufRead as _, BufReader, Read as _},
     net::{SocketAddr, TcpListener},
     path::Path,
-    process::{Child, ChildStderr, Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
 };
 
 use crate::{
@@ -45,19 +45,6 @@ impl Running {
         }
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.process.id()
-    }
-
-    /// What it logs, where its standard error is piped.
-    pub(crate) fn log(&mut self) -> Log {
-        let log = self.process.stderr.take().unwrap();
-        Log {
-            lines: BufReader::new(log),
-            seen: String::new(),
-        }
-    }
-
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.process.id().to_string();
         let sent = Command::new("kill").args(["-s", name, &pid]).status();
@@ -76,38 +63,6 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
-    }
-}
-
-/// The log of a program, as it comes.
-pub(crate) struct Log {
-    lines: BufReader<ChildStderr>,
-    seen: String,
-}
-
-impl Log {
-    /// Reads on until a line has `text` in it.
-    pub(crate) fn line_with(&mut self, text: &str) {
-        loop {
-            let from = self.seen.len();
-            let read = self.lines.read_line(&mut self.seen).unwrap();
-            assert!(read > 0, "no line with {text:?}: {}", self.seen);
-            if self.seen[from..].contains(text) {
-                return;
-            }
-        }
-    }
-
-    /// Reads what is left, once the program has ended.
-    pub(crate) fn rest(&mut self) -> String {
-        let from = self.seen.len();
-        self.lines.read_to_string(&mut self.seen).unwrap();
-        self.seen[from..].to_owned()
-    }
-
-    /// All that was read.
-    pub(crate) fn seen(&self) -> &str {
-        &self.seen
     }
 }
 
@@ -156,6 +111,74 @@ async fn a_variable_may_come_from_a_file_or_the_environment() {
     let host = Running::start(command(folder.path()).env("SPIN_VARIABLE_SECRET", "from outside"));
     let greeting = get(host.address, "/variable?name=greeting").await;
     assert_eq!(greeting.text(), "value hello from outside");
+}
+
+/// Whoever started it may close what it writes to.
+#[tokio::test]
+async fn a_closed_output_ends_nothing() {
+    let folder = application("redis://127.0.0.1:1");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let closed = |pipe: (std::io::PipeReader, std::io::PipeWriter)| Stdio::from(pipe.1);
+    let mut process = command(folder.path())
+        .args(["--listen", &address.to_string()])
+        .stdout(closed(std::io::pipe().unwrap()))
+        .stderr(closed(std::io::pipe().unwrap()))
+        .spawn()
+        .unwrap();
+    until("it listens", async || {
+        tokio::net::TcpStream::connect(address).await.is_ok()
+    })
+    .await;
+    assert_eq!(get(address, "/panic").await.status, 500);
+    assert_eq!(get(address, "/none").await.status, 200);
+    process.kill().unwrap();
+    process.wait().unwrap();
+
+    let missing = command(Path::new("nowhere"))
+        .stdout(Stdio::null())
+        .stderr(closed(std::io::pipe().unwrap()))
+        .status();
+    assert_eq!(missing.unwrap().code(), Some(2));
+}
+
+#[test]
+fn the_same_error_again_and_again_is_a_line_a_second() {
+    let folder = application("redis://127.0.0.1:1");
+    let mut host = Running::start(command(folder.path()).stderr(Stdio::piped()));
+    let mut log = host.process.stderr.take().unwrap();
+    let address = host.address;
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        for _ in 0..50 {
+            assert_eq!(get(address, "/panic").await.status, 500);
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    });
+    host.signal("TERM");
+    host.end();
+    let mut text = String::new();
+    log.read_to_string(&mut text).unwrap();
+    let failed: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains("an instance of the component failed"))
+        .collect();
+    let again = |line: &str| -> u64 {
+        let times = line.split_once("times=").map_or("1", |(_, times)| times);
+        let times: String = times.chars().take_while(char::is_ascii_digit).collect();
+        times.parse().unwrap()
+    };
+    let (first, rest) = failed.split_first().unwrap();
+    assert!(!first.contains("times="), "{text}");
+    assert!(rest.len() < 49, "{text}");
+    let told = rest.iter().map(|line| {
+        if line.contains("times=") {
+            again(line)
+        } else {
+            1
+        }
+    });
+    assert_eq!(told.sum::<u64>(), 49, "{text}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod client;
 mod command;
-mod heartbeat;
+mod crowd;
 mod isolation;
 mod lifetime;
 mod program;

@@ -1,10 +1,14 @@
 //! Requests as the component sees them, and answers as the client does.
 
 use http::Method;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    time::timeout,
+};
 
 use crate::{
     client::{Connection, exchange},
-    server::{Host, Redis, Settings},
+    server::{Host, PATIENCE, Redis, Settings},
 };
 
 #[tokio::test]
@@ -58,8 +62,8 @@ async fn a_request_without_one_host_is_refused() {
     let host = Host::start(Settings::default()).await;
     for head in [
         "GET /headers HTTP/1.1",
-        "GET /headers HTTP/1.0",
         "GET /headers HTTP/1.1\r\nHost: a\r\nHost: b",
+        "GET /headers HTTP/1.0\r\nHost: a\r\nHost: b",
         "GET /headers HTTP/1.1\r\nHost: a b",
         "GET http://a/headers HTTP/1.1\r\nHost: b",
         "CONNECT a:1 HTTP/1.1\r\nHost: a:1",
@@ -73,6 +77,61 @@ async fn a_request_without_one_host_is_refused() {
         let status = answer.lines().next().unwrap();
         assert!(status.ends_with(" 400 Bad Request"), "{head}: {answer}");
     }
+}
+
+/// As load balancers ask by default: HAProxy, nginx, and those that know addresses only.
+#[tokio::test]
+async fn a_request_that_names_no_host_is_for_our_own_address() {
+    let host = Host::start(Settings::default()).await;
+    let own = host.address;
+    for (request, uri) in [
+        ("GET /uri HTTP/1.0".to_owned(), "/uri"),
+        ("GET /uri HTTP/1.0\r\nHost:".to_owned(), "/uri"),
+        ("GET /uri HTTP/1.1\r\nHost:".to_owned(), "/uri"),
+        (format!("GET /uri HTTP/1.1\r\nHost: {own}"), "/uri"),
+        (
+            "GET /uri HTTP/1.0\r\nConnection: keep-alive".to_owned(),
+            "/uri",
+        ),
+    ] {
+        let end = match request.contains("Connection") {
+            true => "\r\n\r\nGET /none HTTP/1.0\r\n\r\n",
+            false => "\r\nConnection: close\r\n\r\n",
+        };
+        let answer = exchange(own, &format!("{request}{end}")).await;
+        assert!(answer.contains(" 200 OK\r\n"), "{request}: {answer}");
+        let expected = format!("http://{own}{uri}");
+        assert!(answer.contains(&expected), "{request}: {answer}");
+    }
+    let upstream = "GET /uri HTTP/1.0\r\nHost: my_backend\r\nConnection: close\r\n\r\n";
+    let answer = exchange(own, upstream).await;
+    assert!(answer.ends_with("http://my_backend/uri"), "{answer}");
+    for request in [
+        "OPTIONS / HTTP/1.0\r\n\r\n",
+        "OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    ] {
+        let answer = exchange(own, request).await;
+        assert!(answer.ends_with("nothing at /"), "{request}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_has_asked_all_it_wants_gets_its_answers() {
+    let redis = Redis::start().await;
+    let host = Host::with(&redis).await;
+    let mut client = tokio::net::TcpStream::connect(host.address).await.unwrap();
+    let path = format!("/wait?url={}&entered=entered&gate=gate", redis.url);
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\nGET /none HTTP/1.1\r\nHost: a\r\n\r\n");
+    client.write_all(request.as_bytes()).await.unwrap();
+    client.shutdown().await.unwrap();
+    crate::server::until("it waits", async || redis.run("EXISTS entered").await).await;
+    redis.run::<()>("SET gate open").await;
+    let mut answers = String::new();
+    let read = timeout(PATIENCE, client.read_to_string(&mut answers)).await;
+    read.expect("an end in time").unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 2, "{answers}");
+    assert!(answers.ends_with("nothing at /none"), "{answers}");
 }
 
 #[tokio::test]

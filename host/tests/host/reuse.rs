@@ -48,6 +48,30 @@ async fn an_instance_answers_as_many_requests_as_it_may() {
 }
 
 #[tokio::test]
+async fn an_instance_in_use_has_an_age_at_which_another_takes_its_place() {
+    let host = Host::start(Settings {
+        reuse: Reuse {
+            max_instance_age: Duration::from_millis(100),
+            max_instance_reuse_count: usize::MAX,
+            ..Reuse::default()
+        },
+        ..Settings::default()
+    })
+    .await;
+    let mut connection = Connection::open(host.address).await;
+    let (first, _) = instance(&mut connection).await;
+    let mut last = 1;
+    until("another one answers", async || {
+        let (now, requests) = instance(&mut connection).await;
+        let is_another = now != first;
+        assert_eq!(requests, if is_another { 1 } else { last + 1 });
+        last = requests;
+        is_another
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_idle_instance_is_dropped_with_its_connections() {
     let redis = Redis::start().await;
     let host = Host::with(&redis).await;

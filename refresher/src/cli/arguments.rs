@@ -41,7 +41,7 @@ Examples:
     printf %s 'my password' | refresher hash-password
 
 Exit codes:
-  0  done, or ended as asked (SIGTERM, SIGINT, /shutdown)
+  0  done, or ended as asked (SIGTERM, SIGINT, SIGHUP, SIGQUIT, /shutdown)
   1  it failed; the last line of the log says why
   2  wrong usage, or settings that cannot be used";
 
@@ -50,8 +50,8 @@ pub(crate) enum Task {
     /// Refresh at once and then every DEFAULT_CACHE_REFRESH seconds, until told to end
     ///
     /// Several may run on one Redis: one of them leads and refreshes, the others stand by and take
-    /// over within seconds. SIGTERM, SIGINT and GET /shutdown end it within 3 s, together with the
-    /// server that it started.
+    /// over within seconds. SIGTERM, SIGINT, SIGHUP, SIGQUIT and GET /shutdown end it within 3 s,
+    /// together with the server that it started; on Linux that ends with it however it ends.
     Run {
         #[command(flatten)]
         config: Config,
@@ -59,6 +59,18 @@ pub(crate) enum Task {
         /// so does the refresher, with code 1
         #[arg(long, value_name = "COMMAND")]
         server: Option<String>,
+        /// Where the server answers whether it is well; without, the first http:// address that it
+        /// prints, with the path /healthz
+        #[arg(long, value_name = "URL", requires = "server")]
+        server_health: Option<Url>,
+    },
+    /// Become a server that ends with the process that started it
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    Exec {
+        parent: u32,
+        #[arg(last = true, required = true)]
+        words: Vec<String>,
     },
     /// Do one refresh and end: for cron and serverless schedulers
     ///
@@ -71,13 +83,17 @@ pub(crate) enum Task {
     },
     /// Only run a server, and end it when the service is shut down
     ///
-    /// For a server in a container of its own: /shutdown ends it too.
+    /// For a server in a container of its own: /shutdown ends it too, and /status lists it.
     Serve {
         #[command(flatten)]
         config: Config,
         /// The command that serves; it is run without a shell
         #[arg(long, value_name = "COMMAND")]
         server: String,
+        /// Where it answers whether it is well; without, the first http:// address that it prints,
+        /// with the path /healthz
+        #[arg(long, value_name = "URL")]
+        server_health: Option<Url>,
     },
     /// Tell where a row of upstream's went, and why: reported, unattributed or rejected
     ///

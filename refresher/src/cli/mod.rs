@@ -22,7 +22,7 @@ use grouping::explain::ExplainError;
 
 use self::arguments::{Arguments, Task};
 use crate::configuration::ConfigurationError;
-use crate::server::ServerError;
+use crate::server::{self, ServerError};
 
 /// The exit code for wrong usage, or settings that cannot be used.
 const USAGE: u8 = 2;
@@ -77,9 +77,19 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
 
 fn perform(task: Task) -> Result<()> {
     match task {
-        Task::Run { config, server } => run::run(&config.path, server.as_deref()),
+        Task::Run {
+            config,
+            server,
+            server_health,
+        } => run::run(&config.path, server.as_deref(), server_health),
+        #[cfg(target_os = "linux")]
+        Task::Exec { parent, words } => Err(server::exec(parent, &words).into()),
         Task::Once { config } => once::once(&config.path),
-        Task::Serve { config, server } => serve::serve(&config.path, &server),
+        Task::Serve {
+            config,
+            server,
+            server_health,
+        } => serve::serve(&config.path, &server, server_health),
         Task::Explain { config, row } => explain::explain_rows(&config.path, row),
         Task::CheckConfig { config } => check_config::check_config(&config.path),
         Task::Replay {

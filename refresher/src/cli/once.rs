@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use tokio::time::timeout;
 
+use super::serve::commanded;
 use super::setup::{block_on, heartbeat, refresher, with_history};
 use crate::configuration;
 use crate::leadership::lease::{self, Lease};
@@ -36,6 +37,9 @@ pub(crate) fn once(path: &Path) -> Result<()> {
         let heartbeat = heartbeat(&store, &lease, &activity, &settings);
         let result = tokio::select! {
             () = stop.cancelled() => Err(anyhow!("told to end before the refresh was done")),
+            () = commanded(&store, &settings) => {
+                Err(anyhow!("the service was shut down before the refresh was done"))
+            }
             result = refresh_once(&store, &mut refresher, &mut lease, &activity) => result,
         };
         refresher.end(RECORDING).await;

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use url::Url;
 
-use super::serve::{commanded, unexpected_end};
-use super::setup::{block_on, heartbeat, refresher, stall, with_history};
+use super::serve::{Supervised, commanded, unexpected_end};
+use super::setup::{NO_CERTIFICATES, block_on, heartbeat, refresher, stall, with_history};
 use crate::configuration;
 use crate::leadership::lease::Lease;
 use crate::leadership::schedule::Schedule;
 use crate::nodes::heartbeat::Activity;
 use crate::nodes::monitor::NodeMonitor;
-use crate::server::{self, Server};
-use crate::shutdown;
+use crate::{server, shutdown};
 
 /// How long the end waits until the last refreshes are recorded.
 const RECORDING: Duration = Duration::from_secs(1);
@@ -23,20 +23,21 @@ const RECORDING: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// The settings cannot be used, the server ended by itself, or a newer release has published.
-pub(crate) fn run(path: &Path, server: Option<&str>) -> Result<()> {
+pub(crate) fn run(path: &Path, server: Option<&str>, health: Option<Url>) -> Result<()> {
     let settings = configuration::read(path)?;
     let (store, refresher) = refresher(path, &settings)?;
     let words = server.map(server::words).transpose()?;
     block_on(async {
         let stop = shutdown::on_signal().context("cannot catch signals")?;
         let refresher = with_history(refresher, &settings);
-        let mut server = words.as_deref().map(Server::start).transpose()?;
+        let mut server = words
+            .map(|words| Supervised::start(&words, health, &store, &settings))
+            .transpose()?;
         let mut lease = Lease::seek(Arc::clone(&store));
         let activity = Activity::new();
         let heartbeat = heartbeat(&store, &lease, &activity, &settings);
-        let monitor = NodeMonitor::new(Arc::clone(&store), &settings.nodes_to_probe).context(
-            "cannot prepare for HTTPS: check the system's certificates (ca-certificates)",
-        )?;
+        let monitor = NodeMonitor::new(Arc::clone(&store), &settings.nodes_to_probe)
+            .context(NO_CERTIFICATES)?;
         let mut schedule = Schedule::new(
             refresher,
             Arc::clone(&store),

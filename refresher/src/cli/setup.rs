@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use chrono::{DateTime, SecondsFormat};
+use domain::contract::node::Kind;
 use domain::settings::{Settings, without_password};
 use rustix::fs::Mode;
 
@@ -21,6 +22,10 @@ use crate::{configuration, tls};
 
 /// How much longer a leader may take than a refresh should, before it counts as hanging.
 const STALL_GRACE: Duration = Duration::from_secs(10);
+
+/// Why nothing can be asked by HTTPS.
+pub(super) const NO_CERTIFICATES: &str =
+    "cannot prepare for HTTPS: check the system's certificates (ca-certificates)";
 
 /// Redis as the settings name it; does not connect yet.
 ///
@@ -77,8 +82,7 @@ pub(super) async fn recorded_at(history: &History, at_ms: u64) -> Result<Recorde
 pub(super) fn refresher(path: &Path, settings: &Settings) -> Result<(Arc<Store>, Refresher)> {
     let upstream = configuration::upstream(path, settings)?;
     let store = store(settings)?;
-    let upstream = Upstream::new(upstream, settings)
-        .context("cannot prepare for HTTPS: check the system's certificates (ca-certificates)")?;
+    let upstream = Upstream::new(upstream, settings).context(NO_CERTIFICATES)?;
     let refresher = Refresher::new(Arc::clone(&store), upstream, settings);
     Ok((store, refresher))
 }
@@ -114,7 +118,8 @@ pub(super) fn heartbeat(
     settings: &Settings,
 ) -> Heartbeat {
     let stall = stall(settings);
-    Heartbeat::start(Arc::clone(store), lease.holder(), activity.clone(), stall)
+    let (store, activity) = (Arc::clone(store), activity.clone());
+    Heartbeat::start(store, lease.holder(), Kind::Refresher, activity, stall)
 }
 
 /// A leader that gets nowhere for longer than this hangs: two refreshes were due, or upstream had all the

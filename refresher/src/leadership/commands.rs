@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::contract::commands::{Command, EXPIRY_MS, EntryId, GROUP};
+use domain::contract::commands::{Command, EXPIRY_MS, EntryId, FIELD, GROUP};
 use redis::streams::{StreamId, StreamRangeReply, StreamReadReply};
 use redis::{Cmd, FromRedisValue as _, Pipeline, Value};
 use tokio::sync::mpsc;
@@ -29,6 +29,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Entries that are taken at a time.
 const AT_ONCE: usize = 64;
+
+/// The newest commands, among which that to shut down is looked for twice a second.
+const COMMANDS_SEEN: usize = 16;
 
 /// Dead letters that are kept for an operator to look at.
 const DEAD_LETTERS_KEPT: usize = 100;
@@ -209,32 +212,52 @@ pub(crate) async fn done(store: &Store, request: &RefreshRequest) -> Result<(), 
     acknowledge(store, &request.id).await
 }
 
-/// The newest entry of the stream of commands (the smallest id where there is none), and the command by
-/// which the service was last shut down.
+/// What was asked last on the stream of commands, and carried out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CommandsSeen {
+    /// The newest entry; the smallest id where there is none.
+    pub(crate) newest: EntryId,
+    /// The newest command to shut down, unless it has expired.
+    pub(crate) shutdown_sent: Option<EntryId>,
+    /// The command by which the service was last shut down.
+    pub(crate) shut_down: Option<EntryId>,
+}
+
+/// Looks at the stream of commands without taking any.
 ///
 /// # Errors
 /// When Redis cannot be asked.
-pub(crate) async fn newest_and_shutdown(
-    store: &Store,
-) -> Result<(EntryId, Option<EntryId>), StoreError> {
-    let mut both = Pipeline::with_capacity(2);
-    both.cmd("XREVRANGE")
+pub(crate) async fn seen(store: &Store) -> Result<CommandsSeen, StoreError> {
+    let mut all = Pipeline::with_capacity(3);
+    all.cmd("XREVRANGE")
         .arg(store.keys.commands())
         .arg("+")
         .arg("-")
         .arg("COUNT")
-        .arg(1);
-    both.get(store.keys.shutdown());
-    let (newest, shut_down): (StreamRangeReply, Option<String>) =
-        store.control.pipeline(&both).await?;
-    let newest = newest.ids.first();
-    let newest = newest.and_then(|entry| EntryId::parse(&entry.id));
-    let shut_down = shut_down.and_then(|id| EntryId::parse(&id));
-    Ok((newest.unwrap_or_default(), shut_down))
+        .arg(COMMANDS_SEEN);
+    all.get(store.keys.shutdown());
+    all.cmd("TIME");
+    let (entries, shut_down, (seconds, _)): (StreamRangeReply, Option<String>, (u64, u64)) =
+        store.control.pipeline(&all).await?;
+    let id = |entry: &StreamId| EntryId::parse(&entry.id);
+    let is_shutdown = |entry: &&StreamId| {
+        let name: Option<String> = entry.get(FIELD);
+        name.as_deref() == Some(Command::Shutdown.name())
+    };
+    let sent = entries.ids.iter().find(is_shutdown).and_then(id);
+    let now_ms = seconds * 1000;
+    Ok(CommandsSeen {
+        newest: entries.ids.first().and_then(id).unwrap_or_default(),
+        shutdown_sent: sent.filter(|sent| now_ms <= sent.ms.saturating_add(EXPIRY_MS)),
+        shut_down: shut_down.and_then(|id| EntryId::parse(&id)),
+    })
 }
 
 /// Lets every process of the service end that was started before `command` was sent.
-async fn shut_down(store: &Store, command: EntryId) -> Result<(), StoreError> {
+///
+/// # Errors
+/// When Redis cannot be told.
+pub(crate) async fn shut_down(store: &Store, command: EntryId) -> Result<(), StoreError> {
     let set = Cmd::set(store.keys.shutdown(), command.to_string());
     store.control.query(&set).await
 }

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::contract::node;
 use domain::contract::scripts::{Holding, ReleaseLease, TakeLease};
 use redis::Cmd;
 use tokio::sync::watch;
@@ -14,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::nodes;
 use crate::store::{Store, StoreError, millis};
 
 /// How long the lease runs unless it is renewed.
@@ -65,7 +65,7 @@ impl Lease {
     /// Begins to try for the lease.
     #[must_use]
     pub fn seek(store: Arc<Store>) -> Self {
-        let holder: Arc<str> = own_name().into();
+        let holder: Arc<str> = nodes::id(std::process::id()).into();
         let (told, state) = watch::channel(State::Unknown);
         let (told_failure, failure) = watch::channel(None);
         let (is_aside, asked_aside) = watch::channel(false);
@@ -140,13 +140,6 @@ impl Lease {
             tracing::error!("the keeper of the lease panicked");
         }
     }
-}
-
-/// The name under which this process holds the lease.
-fn own_name() -> String {
-    let host = rustix::system::uname();
-    let host = host.nodename().to_string_lossy().into_owned();
-    node::id(&host, std::process::id(), rand::random())
 }
 
 struct Keeper {

@@ -1,4 +1,4 @@
-//! The heartbeat: this refresher tells by way of Redis that it lives, and what it did last.
+//! The heartbeat of a process, in Redis: that it lives, and what it did last.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -81,13 +81,21 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// Begins to report the process `id` to `store`. A leader that brings nothing to its end for
-    /// longer than `stall` is to be taken for hanging.
+    /// Begins to report the process `id`, which is a `kind`, to `store`. A leader or a host that
+    /// brings nothing to its end for longer than `stall` is to be taken for hanging.
     #[must_use]
-    pub fn start(store: Arc<Store>, id: &str, activity: Activity, stall: Duration) -> Self {
+    pub fn start(
+        store: Arc<Store>,
+        id: &str,
+        kind: Kind,
+        activity: Activity,
+        stall: Duration,
+    ) -> Self {
         let heart = Heart {
             store,
             id: id.to_owned(),
+            kind,
+            failing: false,
             activity,
             started: Instant::now(),
             stall_ms: millis(stall),
@@ -95,6 +103,11 @@ impl Heartbeat {
         let stop = CancellationToken::new();
         let task = tokio::spawn(heart.beat_until(stop.clone()));
         Self { stop, task }
+    }
+
+    /// Reports it no more, so that it is soon listed as offline: it ended as it should not.
+    pub fn abandon(self) {
+        self.task.abort();
     }
 
     /// Takes the process off the list, in bounded time.
@@ -109,22 +122,23 @@ impl Heartbeat {
 struct Heart {
     store: Arc<Store>,
     id: String,
+    kind: Kind,
+    /// Whether the last beat could not be written, so that it is said once.
+    failing: bool,
     activity: Activity,
     started: Instant,
     stall_ms: u64,
 }
 
 impl Heart {
-    async fn beat_until(self, stop: CancellationToken) {
+    async fn beat_until(mut self, stop: CancellationToken) {
         let mut beats = interval(Duration::from_millis(BEAT_EVERY_MS));
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop
             .run_until_cancelled(async {
                 beats.tick().await;
-                // That Redis is away is the lease's to tell.
-                if let Err(error) = self.beat().await {
-                    tracing::debug!(%error, "a heartbeat could not be written");
-                }
+                let result = self.beat().await;
+                self.tell(result);
             })
             .await
             .is_some()
@@ -142,20 +156,41 @@ impl Heart {
         registry::beat(&self.store, &node).await
     }
 
+    fn tell(&mut self, result: Result<(), StoreError>) {
+        match result {
+            Ok(()) if std::mem::take(&mut self.failing) => {
+                tracing::info!(node = self.id, "the server is reported again");
+            }
+            Ok(()) => {}
+            // Of a refresher, that Redis is away is the lease's to tell.
+            Err(error) if self.kind == Kind::Refresher => {
+                tracing::debug!(%error, "a heartbeat could not be written");
+            }
+            Err(error) if !std::mem::replace(&mut self.failing, true) => {
+                tracing::warn!(
+                    node = self.id,
+                    %error,
+                    "the server cannot be reported for /status; trying again every second"
+                );
+            }
+            Err(_) => {}
+        }
+    }
+
     /// The process as it is now, which is `now_ms` by Redis's clock.
     fn node(&self, now_ms: u64) -> Node {
         let said = self.activity.said();
         let before = |passed: Duration| now_ms.saturating_sub(millis(passed));
         Node {
             id: self.id.clone(),
-            kind: Kind::Refresher,
+            kind: self.kind,
             release: env!("CARGO_PKG_VERSION").to_owned(),
             since_ms: before(self.started.elapsed()),
             beat_ms: now_ms,
             // Who stands by has nothing to do but to live.
-            progress_ms: match said.leads {
-                true => before(said.progress.elapsed()),
-                false => now_ms,
+            progress_ms: match self.kind == Kind::Refresher && !said.leads {
+                true => now_ms,
+                false => before(said.progress.elapsed()),
             },
             stall_ms: self.stall_ms,
             last: said.last.clone(),

@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use domain::contract::node::{Kind, Node, State};
 use futures::future::join_all;
-use reqwest::redirect::Policy;
-use reqwest::{Client, StatusCode};
 use tokio::time::{MissedTickBehavior, interval};
 use url::Url;
 
 use super::registry;
+use super::probe::Prober;
 use crate::store::{Store, StoreError};
 
 /// How often the heartbeats are looked at.
@@ -21,14 +20,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often a node that cannot report itself is asked.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 
-/// How long such a node may take to answer.
-const PROBE_LIMIT: Duration = Duration::from_secs(2);
-
 /// The leader's eye on all nodes.
 #[derive(Debug)]
 pub(crate) struct NodeMonitor {
     store: Arc<Store>,
-    client: Client,
+    prober: Prober,
     probed: Vec<Probed>,
 }
 
@@ -45,19 +41,13 @@ impl NodeMonitor {
     /// # Errors
     /// When the system's certificates cannot be read.
     pub(crate) fn new(store: Arc<Store>, to_probe: &[Url]) -> Result<Self, reqwest::Error> {
-        let client = Client::builder()
-            .user_agent(concat!("employee-incidents/", env!("CARGO_PKG_VERSION")))
-            .timeout(PROBE_LIMIT)
-            .redirect(Policy::none())
-            .no_proxy()
-            .build()?;
         let probed = to_probe.iter().map(|url| Probed {
             id: id(url),
             url: url.clone(),
         });
         Ok(Self {
             store,
-            client,
+            prober: Prober::new()?,
             probed: probed.collect(),
         })
     }
@@ -109,7 +99,10 @@ impl NodeMonitor {
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.probed.is_empty() {
             rounds.tick().await;
-            let answers = self.probed.iter().map(|probed| self.probe(&probed.url));
+            let answers = self
+                .probed
+                .iter()
+                .map(|probed| self.prober.ask(&probed.url));
             let answers = join_all(answers).await;
             let Ok(now_ms) = self.store.now_ms().await else {
                 continue;
@@ -130,25 +123,6 @@ impl NodeMonitor {
             }
         }
         std::future::pending().await
-    }
-
-    /// How a node does by what it answers, and that in words.
-    async fn probe(&self, url: &Url) -> (State, String) {
-        match self.client.get(url.clone()).send().await {
-            Ok(answer) if answer.status() == StatusCode::OK => {
-                (State::Healthy, "answers 200".to_owned())
-            }
-            Ok(answer) => (
-                State::Hanging,
-                format!("answers {}", answer.status().as_u16()),
-            ),
-            Err(error) if error.is_connect() => (State::Offline, "cannot be reached".to_owned()),
-            Err(error) if error.is_timeout() => (
-                State::Hanging,
-                format!("does not answer within {} s", PROBE_LIMIT.as_secs()),
-            ),
-            Err(_) => (State::Hanging, "breaks off its answer".to_owned()),
-        }
     }
 }
 

@@ -13,9 +13,8 @@ use std::time::{Duration, Instant};
 use domain::contract::history::HistoryStatus;
 use domain::contract::node::State;
 use end_to_end::{
-    Answer, Client, Clock, Door, FIRST_VERSION, Host, ID, PASSWORD, Passage, Process, Redis,
-    Signal, TempDir, Upstream, host, incidents_in, keys, mark, on_a_small_disk, refresher, until,
-    version_in,
+    Answer, Client, Clock, Door, FIRST_VERSION, ID, PASSWORD, Passage, Process, Redis, Signal,
+    TempDir, Upstream, incidents_in, keys, mark, on_a_small_disk, refresher, until, version_in,
 };
 use reqwest::Method;
 use serde_json::json;
@@ -155,10 +154,17 @@ struct Service {
     door: Door,
     upstream: Upstream,
     refreshers: Vec<Process>,
-    host: Host,
+    host: end_to_end::Service,
     clients: watch::Sender<Client>,
     history: TempDir,
     version: u64,
+}
+
+/// A host that gets to Redis by the door, as its supervisor does.
+async fn supervised_host(redis: &Redis, upstream: &Upstream, door: &Door) -> end_to_end::Service {
+    let url = door.url();
+    let (settings, variables) = ([("REDIS_URL", &*url)], [("redis_url", &*url)]);
+    end_to_end::Service::start("serve", redis, upstream, &settings, &variables).await
 }
 
 impl Service {
@@ -168,7 +174,7 @@ impl Service {
         let door = Door::to(redis.address()).await;
         let upstream = Upstream::start().await;
         mark(&upstream, FIRST_VERSION).await;
-        let host = host(&redis, &[("redis_url", &door.url())]).await;
+        let host = supervised_host(&redis, &upstream, &door).await;
         let mut service = Self {
             clients: watch::Sender::new(host.client.clone()),
             host,
@@ -256,9 +262,9 @@ impl Service {
             Fault::LeaderIsPaused => self.pause_leader().await,
             Fault::HostIsKilled => self.replace_host().await,
             Fault::HostIsPaused => {
-                self.host.process.signal(Signal::STOP);
+                self.host.signal_host(Signal::STOP);
                 self.miss_host().await;
-                self.host.process.signal(Signal::CONT);
+                self.host.signal_host(Signal::CONT);
             }
             Fault::RedisRefuses => self.shut_the_door(Passage::Closed).await,
             Fault::RedisIsSilent => self.shut_the_door(Passage::Silent).await,
@@ -318,8 +324,10 @@ impl Service {
     }
 
     async fn replace_host(&mut self) {
-        self.host.process.kill().await;
-        self.host = host(&self.redis, &[("redis_url", &self.door.url())]).await;
+        self.host.signal_host(Signal::KILL);
+        let status = self.host.refresher.exit(BOUND).await;
+        assert_eq!(status.code(), Some(1), "its supervisor ends with it");
+        self.host = supervised_host(&self.redis, &self.upstream, &self.door).await;
         self.clients.send_replace(self.host.client.clone());
     }
 
@@ -359,9 +367,9 @@ impl Service {
         .await;
     }
 
-    /// Waits until the leader has noted that the host is gone.
+    /// Waits until the leader has noted that the host does not answer.
     async fn miss_host(&self) {
-        let host = self.host.process.id().expect("it has not ended");
+        let host = self.host.host_id();
         until("the host is missed", BOUND, async || {
             let mut connection = self.redis.connection().await;
             let states: HashMap<String, String> = redis::cmd("HGETALL")
@@ -371,7 +379,7 @@ impl Service {
                 .ok()?;
             let is_it = |id: &str| id.split(':').nth(1) == Some(&host.to_string());
             let (_, state) = states.iter().find(|(id, _)| is_it(id))?;
-            (state == State::Offline.name()).then_some(())
+            (state == State::Hanging.name()).then_some(())
         })
         .await;
     }

@@ -3,82 +3,16 @@
 use std::time::Duration;
 
 use end_to_end::{
-    Client, Gate, ID, Process, Redis, Signal, System, Upstream, host, keys, refresher,
-    server_command, stored_snapshot, until,
+    Client, Gate, ID, Process, Redis, Service, Signal, System, Upstream, host, keys, program,
+    refresher, stored_snapshot, until, with_ignored,
 };
 use reqwest::Method;
-use rustix::process::{Pid, test_kill_process_group};
 use serde_json::json;
-use tokio::net::TcpStream;
 
 /// How long the end may take.
 const IN_TIME: Duration = Duration::from_secs(5);
 
 const BOUND: Duration = Duration::from_secs(30);
-
-/// A refresher with the server beside it: how the service runs where there is one machine.
-struct Service {
-    refresher: Process,
-    url: String,
-    client: Client,
-    /// The server's process group.
-    group: Pid,
-}
-
-impl Service {
-    /// Starts `task` (`run` or `serve`) with a server of its own, and waits until that listens.
-    /// `variables` are the component's, `settings` the refresher's.
-    async fn start(
-        task: &str,
-        redis: &Redis,
-        upstream: &Upstream,
-        settings: &[(&str, &str)],
-        variables: &[(&str, &str)],
-    ) -> Self {
-        let (server, environment) = server_command(redis, "127.0.0.1:0");
-        let mut command = refresher(&[task, "--server", &server], redis, upstream, settings);
-        command.envs(environment);
-        for (name, value) in variables {
-            command.env(format!("SPIN_VARIABLE_{}", name.to_uppercase()), value);
-        }
-        let mut refresher = Process::start(command);
-        let url = refresher.ready().await;
-        let log = refresher.log();
-        let id = log
-            .lines()
-            .find(|line| line.contains("started the server"))
-            .and_then(|line| line.rsplit_once("id="))
-            .and_then(|(_, id)| id.trim().parse().ok())
-            .unwrap_or_else(|| panic!("no id of the server: {log}"));
-        Self {
-            refresher,
-            client: Client::new(&url),
-            url,
-            group: Pid::from_raw(id).expect("an id"),
-        }
-    }
-
-    /// Waits until a snapshot is served.
-    async fn serves(&self) {
-        until("a snapshot is served", BOUND, async || {
-            let answer = self.client.get_as_stranger("/readyz").await;
-            answer.status.is_success().then_some(())
-        })
-        .await;
-    }
-
-    /// Waits until all of it has ended, in time and in good order.
-    async fn has_ended(mut self) {
-        let status = self.refresher.exit(IN_TIME).await;
-        assert_eq!(status.code(), Some(0), "{}", self.refresher.log());
-        let address = self.url.trim_start_matches("http://");
-        assert!(TcpStream::connect(address).await.is_err(), "still listens");
-        assert!(
-            test_kill_process_group(self.group).is_err(),
-            "the server has left a process behind"
-        );
-    }
-}
 
 /// Asks for the end as it should be done.
 async fn shut_down(client: &Client, method: Method) {
@@ -115,7 +49,7 @@ async fn get_and_post_end_refresher_and_server() {
 #[tokio::test]
 async fn signals_end_refresher_and_server() {
     let (redis, upstream) = (Redis::start().await, Upstream::start().await);
-    for signal in [Signal::TERM, Signal::INT] {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT] {
         for task in ["run", "serve"] {
             let service = Service::start(task, &redis, &upstream, &[], &[]).await;
             service.refresher.signal(signal);
@@ -123,6 +57,82 @@ async fn signals_end_refresher_and_server() {
         }
     }
     stored_or_nothing(&redis).await;
+}
+
+#[tokio::test]
+async fn a_server_ends_with_its_supervisor_however_that_ends() {
+    let (redis, upstream) = (Redis::start().await, Upstream::start().await);
+    for task in ["run", "serve"] {
+        let mut service = Service::start(task, &redis, &upstream, &[], &[]).await;
+        service.refresher.kill().await;
+        until("the host is gone as well", IN_TIME, async || {
+            service.host_is_gone().then_some(())
+        })
+        .await;
+    }
+    // Its supervisor may end before it has begun.
+    let mut orphan = tokio::process::Command::new(program("refresher"));
+    orphan.args(["exec", "1", "--", "sleep", "600"]);
+    let mut orphan = Process::start(orphan);
+    assert_eq!(orphan.exit(IN_TIME).await.code(), Some(1));
+    assert!(orphan.logged("has ended") > 0, "{}", orphan.log());
+}
+
+#[tokio::test]
+async fn who_is_started_to_outlive_its_terminal_does() {
+    let (redis, upstream) = (Redis::start().await, Upstream::start().await);
+    let command = refresher(&["run"], &redis, &upstream, &[]);
+    let mut process = Process::start(with_ignored("HUP", &command));
+    until("it refreshes", BOUND, async || {
+        (upstream.requests("denial").await > 0).then_some(())
+    })
+    .await;
+    process.signal(Signal::HUP);
+    let asked = upstream.requests("denial").await;
+    until("two more refreshes", BOUND, async || {
+        (upstream.requests("denial").await > asked + 1).then_some(())
+    })
+    .await;
+    process.signal(Signal::TERM);
+    assert!(process.exit(IN_TIME).await.success());
+}
+
+#[tokio::test]
+async fn a_supervised_server_needs_no_leader_to_be_shut_down() {
+    let (redis, upstream) = (Redis::start().await, Upstream::start().await);
+    // As from cron.
+    let mut once = Process::start(refresher(&["once"], &redis, &upstream, &[]));
+    assert!(once.exit(BOUND).await.success(), "{}", once.log());
+    for _ in 0..2 {
+        let service = Service::start("serve", &redis, &upstream, &[], &[]).await;
+        let another = Service::start("serve", &redis, &upstream, &[], &[]).await;
+        service.serves().await;
+        until("both are listed", BOUND, async || {
+            let status = service.client.get("/status").await.json();
+            (status["nodes"].as_array()?.len() == 2).then_some(())
+        })
+        .await;
+        shut_down(&service.client, Method::GET).await;
+        service.has_ended().await;
+        another.has_ended().await;
+    }
+    // What is started next is not concerned.
+    let service = Service::start("serve", &redis, &upstream, &[], &[]).await;
+    service.serves().await;
+    let mut leading = Process::start(refresher(&["run"], &redis, &upstream, &[]));
+    until("it leads", BOUND, async || {
+        (leading.logged("leads") > 0).then_some(())
+    })
+    .await;
+    let asked = upstream.requests("denial").await;
+    until("two more refreshes", BOUND, async || {
+        (upstream.requests("denial").await > asked + 1).then_some(())
+    })
+    .await;
+    assert!(leading.is_running());
+    shut_down(&service.client, Method::POST).await;
+    service.has_ended().await;
+    assert!(leading.exit(IN_TIME).await.success());
 }
 
 /// What is in Redis is a whole snapshot, or none.
