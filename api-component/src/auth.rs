@@ -11,112 +11,113 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
 use crate::problem::Problem;
+use crate::store::{Scope, Store};
 
 /// Stands for a credential without giving it away: HMAC-SHA256 of it, keyed with the hash that it
 /// was checked against. With another hash, it is another one.
-type Fingerprint = [u8; 32];
+type CredentialMac = [u8; 32];
 
 thread_local! {
-    /// The credential that this instance has verified at full price. It stays right for as long as
+    /// The credential that this instance last found right by hashing. It stays right for as long as
     /// the configuration, which is as long as the instance.
-    static VERIFIED: Cell<Option<Fingerprint>> = const { Cell::new(None) };
+    static VERIFIED: Cell<Option<CredentialMac>> = const { Cell::new(None) };
 }
 
 /// The credential of one request.
-pub(crate) struct Attempt {
+pub(crate) struct Credential {
     presented: Option<Presented>,
-    /// Only where a check is costly.
-    fingerprint: Option<Fingerprint>,
-    knowledge: CredentialCheck,
+    /// Only where a password is checked by hashing.
+    mac: Option<CredentialMac>,
+    check: CredentialCheck,
 }
 
-/// What came of an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// It is not the account.
-    Refused,
-    /// It is not, which was costly to find out: to be counted as a guess, as Redis has not done.
-    RefusedAtFullPrice,
-    /// It is.
-    Accepted,
-    /// It is, which was costly to find out: to be remembered.
-    AcceptedAtFullPrice,
-}
-
-impl Attempt {
-    /// Reads a request's credential, and checks it unless that is costly. What comes of it is told
-    /// only by [`check`](Self::check), once the request is admitted.
+impl Credential {
+    /// Reads a request's credential, and checks it unless that takes hashing. The client is told
+    /// what came of it only once its request is admitted.
     pub(crate) fn of(headers: &HeaderMap, account: &Account) -> Self {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let presented = match (values.next(), values.next()) {
             (Some(value), None) => Presented::from_header(value.as_bytes()),
             _ => None,
         };
-        let fingerprint = match (&presented, &account.password) {
+        let mac = match (&presented, &account.password) {
             (Some(presented), ExpectedPassword::Argon2id(hash)) => {
-                fingerprint(hash.expose().as_bytes(), presented)
+                mac(hash.expose().as_bytes(), presented)
             }
             _ => None,
         };
-        let knowledge = match (&presented, &fingerprint) {
+        let check = match (&presented, &mac) {
             (None, _) => CredentialCheck::None,
-            (Some(presented), None) if account.verify(presented) => CredentialCheck::Right,
-            (Some(_), None) => CredentialCheck::Wrong,
-            (Some(_), Some(fingerprint)) => match VERIFIED.get() {
-                Some(verified) if verified.ct_eq(fingerprint).into() => CredentialCheck::Right,
+            (Some(_), Some(mac)) => match VERIFIED.get() {
+                Some(verified) if verified.ct_eq(mac).into() => CredentialCheck::Right,
                 _ => CredentialCheck::Unknown,
             },
+            (Some(presented), None) if account.verify(presented) => CredentialCheck::Right,
+            (Some(_), None) => CredentialCheck::Wrong,
         };
         Self {
             presented,
-            fingerprint,
-            knowledge,
+            mac,
+            check,
         }
     }
 
-    /// What is known of the credential so far.
-    pub(crate) const fn knowledge(&self) -> CredentialCheck {
-        self.knowledge
+    /// What is known of it so far.
+    pub(crate) const fn check(&self) -> CredentialCheck {
+        self.check
     }
 
-    /// What Redis remembers this credential by once it is verified; the same text for all where
-    /// there is nothing to remember.
-    pub(crate) fn memory(&self) -> String {
-        let Some(fingerprint) = &self.fingerprint else {
-            return "none".to_owned();
-        };
-        fingerprint
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+    /// What Redis knows it by, where it is checked by hashing.
+    pub(crate) fn mac(&self) -> Option<String> {
+        let mac = self.mac?;
+        Some(mac.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// Checks the credential. `remembered` says that Redis knows it as verified.
-    pub(crate) fn check(&self, account: &Account, remembered: bool) -> Verdict {
-        let verdict = match (self.knowledge, &self.presented) {
-            (CredentialCheck::Right, _) => return Verdict::Accepted,
-            (CredentialCheck::Wrong | CredentialCheck::None, _) | (_, None) => {
-                return Verdict::Refused;
-            }
-            (CredentialCheck::Unknown, _) if remembered => Verdict::Accepted,
-            (CredentialCheck::Unknown, Some(presented)) if account.verify(presented) => {
-                Verdict::AcceptedAtFullPrice
-            }
-            (CredentialCheck::Unknown, _) => return Verdict::RefusedAtFullPrice,
-        };
-        VERIFIED.set(self.fingerprint);
-        verdict
+    /// Checks it by hashing.
+    fn verify(&self, account: &Account) -> bool {
+        let presented = self.presented.as_ref();
+        presented.is_some_and(|presented| account.verify(presented))
     }
 }
 
-fn fingerprint(key: &[u8], presented: &Presented) -> Option<Fingerprint> {
+/// Lets an admitted request pass whose credential is the account. `right` says that this is known;
+/// what is not is checked by hashing, and has been counted as a guess before.
+///
+/// # Errors
+/// 401 when it is not the account.
+pub(crate) async fn check(
+    store: &mut Store,
+    scope: &Scope<'_>,
+    credential: &Credential,
+    account: &Account,
+    right: bool,
+) -> Result<(), Problem> {
+    match (credential.check, credential.mac()) {
+        (CredentialCheck::Wrong | CredentialCheck::None, _) => return Err(refusal()),
+        (CredentialCheck::Unknown, Some(mac)) if !right => {
+            let right = credential.verify(account);
+            // That may have taken all the time there was.
+            store.renew_deadline();
+            // If this fails, the guess stays counted and the permit runs out by itself.
+            let _ = store.settle_check(scope, &mac, right).await;
+            if !right {
+                return Err(refusal());
+            }
+        }
+        _ => {}
+    }
+    VERIFIED.set(credential.mac);
+    Ok(())
+}
+
+fn mac(key: &[u8], presented: &Presented) -> Option<CredentialMac> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
     mac.update(&presented.fingerprint_input());
     Some(mac.finalize().into_bytes().into())
 }
 
 /// The answer to who does not know the password: the same, whatever was wrong.
-pub(crate) fn refusal() -> Problem {
+fn refusal() -> Problem {
     Problem::new(
         StatusCode::UNAUTHORIZED,
         "Log in with the service's user id and password (HTTP Basic).",
@@ -146,82 +147,57 @@ mod tests {
         }
     }
 
-    fn attempt(values: &[&str], account: &Account) -> Attempt {
+    fn credential(values: &[&str], account: &Account) -> Credential {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(AUTHORIZATION, value.parse().unwrap());
         }
-        Attempt::of(&headers, account)
-    }
-
-    fn verdict(values: &[&str], account: &Account, remembered: bool) -> Verdict {
-        attempt(values, account).check(account, remembered)
+        Credential::of(&headers, account)
     }
 
     #[test]
-    fn one_right_credential_is_accepted() {
+    fn a_plain_password_is_checked_before_redis_is_asked() {
         let account = account("s3cret");
-        assert_eq!(verdict(&[RIGHT], &account, false), Verdict::Accepted);
-        for wrong in [
-            &[WRONG][..],
-            &[],
+        let check = |values: &[&str]| credential(values, &account).check();
+        assert_eq!(check(&[RIGHT]), CredentialCheck::Right);
+        assert_eq!(check(&[WRONG]), CredentialCheck::Wrong);
+        for none in [
+            &[][..],
             &["Bearer x"],
+            &["Basic !!!"],
             &[RIGHT, RIGHT],
             &[WRONG, RIGHT],
         ] {
-            assert_eq!(verdict(wrong, &account, false), Verdict::Refused);
-            // What Redis remembers is only asked about hashes.
-            assert_eq!(verdict(wrong, &account, true), Verdict::Refused);
+            assert_eq!(check(none), CredentialCheck::None, "{none:?}");
         }
-        assert_eq!(attempt(&[RIGHT], &account).memory(), "none");
+        assert_eq!(credential(&[RIGHT], &account).mac(), None);
     }
 
     #[test]
-    fn a_hash_is_checked_once_and_wrong_ones_always() {
+    fn a_hash_is_only_checked_where_the_instance_does_not_know_the_credential() {
         let account = account(HASH);
-        let wrong = || verdict(&[WRONG], &account, false);
-        assert_eq!(wrong(), Verdict::RefusedAtFullPrice);
-        assert_eq!(
-            verdict(&[RIGHT], &account, false),
-            Verdict::AcceptedAtFullPrice
-        );
-        assert_eq!(verdict(&[RIGHT], &account, false), Verdict::Accepted);
-        assert_eq!(wrong(), Verdict::RefusedAtFullPrice);
-        assert_eq!(verdict(&[], &account, false), Verdict::Refused);
-        VERIFIED.set(None);
-        assert_eq!(verdict(&[RIGHT], &account, true), Verdict::Accepted);
+        let [right, wrong] = [RIGHT, WRONG].map(|value| credential(&[value], &account));
+        assert_eq!(right.check(), CredentialCheck::Unknown);
+        assert_eq!(wrong.check(), CredentialCheck::Unknown);
+        assert_eq!(credential(&[], &account).check(), CredentialCheck::None);
+        assert!(right.verify(&account) && !wrong.verify(&account));
+        VERIFIED.set(right.mac);
+        let check = |value| credential(&[value], &account).check();
+        assert_eq!(check(RIGHT), CredentialCheck::Right);
+        assert_eq!(check(WRONG), CredentialCheck::Unknown);
         VERIFIED.set(None);
     }
 
     #[test]
-    fn what_costs_little_is_known_before_redis_is_asked() {
-        let plain = account("s3cret");
-        let knowledge = |values: &[&str], account| attempt(values, account).knowledge();
-        assert_eq!(knowledge(&[RIGHT], &plain), CredentialCheck::Right);
-        assert_eq!(knowledge(&[WRONG], &plain), CredentialCheck::Wrong);
-        for none in [&[][..], &["Basic !!!"], &["Bearer x"], &[WRONG, WRONG]] {
-            assert_eq!(knowledge(none, &plain), CredentialCheck::None, "{none:?}");
-        }
-        let hashed = account(HASH);
-        assert_eq!(knowledge(&[RIGHT], &hashed), CredentialCheck::Unknown);
-        assert_eq!(knowledge(&[WRONG], &hashed), CredentialCheck::Unknown);
-        assert_eq!(knowledge(&[], &hashed), CredentialCheck::None);
-        let _ = verdict(&[RIGHT], &hashed, false);
-        assert_eq!(knowledge(&[RIGHT], &hashed), CredentialCheck::Right);
-        assert_eq!(knowledge(&[WRONG], &hashed), CredentialCheck::Unknown);
-        VERIFIED.set(None);
-    }
-
-    #[test]
-    fn memories_tell_credentials_and_hashes_apart_and_no_password() {
+    fn macs_tell_credentials_and_hashes_apart_and_no_password() {
         let account = account(HASH);
         let mut other = account.clone();
         other.password = ExpectedPassword::Argon2id(Secret::new("another"));
-        let memory = attempt(&[RIGHT], &account).memory();
-        assert_eq!(memory.len(), 64);
-        assert_ne!(memory, attempt(&[WRONG], &account).memory());
-        assert_ne!(memory, attempt(&[RIGHT], &other).memory());
-        assert_eq!(memory, attempt(&[RIGHT], &account).memory());
-        assert_eq!(attempt(&[], &account).memory(), "none");
+        let key = credential(&[RIGHT], &account).mac();
+        assert_eq!(key.as_ref().map(String::len), Some(64));
+        assert_ne!(key, credential(&[WRONG], &account).mac());
+        assert_ne!(key, credential(&[RIGHT], &other).mac());
+        assert_eq!(key, credential(&[RIGHT], &account).mac());
+        assert_eq!(credential(&[], &account).mac(), None);
     }
 }

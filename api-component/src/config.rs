@@ -1,4 +1,4 @@
-//! What this instance is told: the mounted configuration file and, before it, Spin's variables.
+//! The configuration of this instance: the mounted file, and Spin's variables, which override it.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -12,13 +12,14 @@ use domain::settings::{self, SettingError, SettingErrors, Settings, Sources, tab
 use spin_sdk::variables;
 
 use crate::problem::Problem;
+use crate::store::Location;
 
 /// Settings with which requests can be answered.
 pub(crate) struct Config {
     /// The one account.
     pub(crate) account: Account,
-    /// The names of all keys.
-    pub(crate) keys: Keys,
+    /// Where Redis is.
+    pub(crate) location: Rc<Location>,
     /// Everything else.
     pub(crate) settings: Settings,
 }
@@ -28,10 +29,10 @@ thread_local! {
 }
 
 /// The configuration, read once in an instance's life. What cannot be used is read again for the
-/// next request, so that a mended setting counts at once.
+/// next request, so that a corrected setting takes effect at once.
 ///
 /// # Errors
-/// 503 with what is wrong, for whoever can mend it.
+/// 503 with what is wrong, for whoever can correct it.
 pub(crate) async fn load() -> Result<Rc<Config>, Problem> {
     if let Some(config) = CONFIG.with_borrow(Clone::clone) {
         return Ok(config);
@@ -55,7 +56,10 @@ fn read(file: &str, variables: Vec<(&'static str, String)>) -> Result<Config, Pr
     let account = settings.account().map_err(|error| refusal(&[error]))?;
     Ok(Config {
         account,
-        keys: Keys::new(&settings.redis_key_prefix),
+        location: Rc::new(Location {
+            address: settings.redis_url.clone(),
+            keys: Keys::new(&settings.redis_key_prefix),
+        }),
         settings,
     })
 }
@@ -137,12 +141,12 @@ mod tests {
     }
 
     #[test]
-    fn variables_count_before_the_file() {
+    fn variables_override_the_file() {
         let config = read(FILE, vec![("redis_key_prefix", "other".to_owned())])
             .ok()
             .unwrap();
         assert_eq!(config.account.id, "auditor");
-        assert_eq!(config.keys.current(), "{other}:current");
+        assert_eq!(config.location.keys.current(), "{other}:current");
     }
 
     #[test]

@@ -1,16 +1,31 @@
 //! The Spin component: answers HTTP by reading what the refresher left in Redis.
 //!
-//! A request goes from station to station, a module each, and any of them may end its way with a
-//! problem: [`router`] → [`limit`] → [`auth`] → [`snapshot`] → [`respond`]. Only [`store`] talks
-//! to Redis. All work that can be done once per refresh was done by the refresher: what is left is
-//! to check, to read and to copy.
+//! All work that can be done once per refresh was done by the refresher: what is left is to check,
+//! to read and to copy. A request passes these modules in turn, and each may end it with a
+//! [`problem`]:
 //!
-//! An instance serves many requests, some of them at the same time, and may vanish after any of
-//! them. What it keeps between them (a connection, the last record, some bodies, a verified
-//! credential) only saves work.
+//! ```text
+//! router → limit → auth → snapshot → respond
+//! ```
+//!
+//! - [`router`]: which resource is meant; [`limit`]: whether this client may ask again; [`auth`]:
+//!   whether it knows the password; [`snapshot`]: what is served; [`respond`]: the answer, a module
+//!   for each kind of resource, by way of [`negotiate`] (the coding), [`conditional`] (304) and
+//!   [`cache`] (bodies that the instance has already).
+//! - [`store`] is the one module that talks to Redis; [`config`] reads the settings.
+//! - [`reply`] is an answer, [`problem`] one that is an error, [`outgoing`] hands it to the host.
+//!
+//! Invariants:
+//!
+//! - A request is counted and its credential checked before anything of the snapshot is told.
+//! - One round trip to Redis, but for bodies that the instance has not cached, and for credentials
+//!   that have to be checked by hashing.
+//! - Nothing waits for Redis without a deadline: within a second, an answer has begun or is a 503.
+//! - An instance serves many requests, some at the same time, and may vanish after any of them. What
+//!   it keeps (a connection, the last record, some bodies, a verified credential) only saves work.
 
 mod auth;
-mod bodies;
+mod cache;
 mod conditional;
 mod config;
 mod limit;
@@ -25,21 +40,20 @@ mod store;
 
 use std::rc::Rc;
 
-use domain::contract::scripts::Admission;
 use http::Method;
 use http::request::Parts;
 use spin_sdk::http::Request;
 use spin_sdk::http_service;
 use spin_sdk::wasip3::http::types::{ErrorCode, Response};
 
-use auth::{Attempt, Verdict};
-use limit::Scope;
+use auth::Credential;
+use limit::Admitted;
 use problem::Problem;
 use reply::Reply;
 use respond::{document, employee, health, shutdown, status};
 use router::{Resource, Route};
 use snapshot::Snapshot;
-use store::Store;
+use store::{Store, StoreError};
 
 /// Answers a request. What it may carry in its body is not looked at.
 #[http_service]
@@ -49,7 +63,9 @@ async fn handle(request: Request) -> Result<Response, ErrorCode> {
     if request.method == Method::HEAD {
         reply = reply.without_body();
     }
+    // A field's value that HTTP does not know comes from what was read.
     outgoing::send(reply)
+        .or_else(|_| outgoing::send(Reply::from(Problem::from(StoreError::Damaged))))
 }
 
 async fn answer(request: &Parts) -> Result<Reply, Problem> {
@@ -62,36 +78,16 @@ async fn answer(request: &Parts) -> Result<Reply, Problem> {
 
 async fn protected(request: &Parts, resource: Resource<'_>) -> Result<Reply, Problem> {
     let config = config::load().await?;
-    let mut store = Store::new(config.clone());
-    let scope = Scope::of(resource, &request.headers, &config.settings);
-    let attempt = Attempt::of(&request.headers, &config.account);
-    let memory = attempt.memory();
-    let (now_ms, current, verified) =
-        match store.admit(&scope, attempt.knowledge(), &memory).await? {
-            Admission::Admitted {
-                now_ms,
-                current,
-                verified,
-            } => (now_ms, current, verified),
-            Admission::RateLimited { limit, wait_ms } => return Err(scope.too_many(limit, wait_ms)),
-            Admission::LockedOut { wait_ms } => return Err(limit::locked_out(wait_ms)),
-        };
-    match attempt.check(&config.account, verified) {
-        Verdict::Refused => return Err(auth::refusal()),
-        Verdict::RefusedAtFullPrice => {
-            store.renew_patience();
-            // What cannot be counted is not told either: who makes Redis fail could guess on.
-            store.note_failure(&scope).await?;
-            return Err(auth::refusal());
-        }
-        Verdict::Accepted => {}
-        Verdict::AcceptedAtFullPrice => {
-            // The check may have taken all the time there was. If this fails, the next request is
-            // checked at full price again.
-            store.renew_patience();
-            let _ = store.remember(&scope, &memory).await;
-        }
-    }
+    let mut store = Store::new(config.location.clone());
+    let scope = limit::scope(resource, &request.headers, &config.settings);
+    let credential = Credential::of(&request.headers, &config.account);
+    let (check, mac) = (credential.check(), credential.mac());
+    let Admitted {
+        now_ms,
+        current,
+        right,
+    } = limit::admit(&mut store, &scope, check, mac.as_deref()).await?;
+    auth::check(&mut store, &scope, &credential, &config.account, right).await?;
     match resource {
         Resource::Document(document) => {
             let snapshot = snapshot(&mut store, &config, current).await?;
@@ -107,7 +103,9 @@ async fn protected(request: &Parts, resource: Resource<'_>) -> Result<Reply, Pro
             let reports = store.reports().await?;
             Ok(status::respond(record, &reports, now_ms))
         }
-        Resource::Shutdown => shutdown::respond(request, &mut store, &config.settings).await,
+        Resource::Shutdown => {
+            shutdown::respond(request, &mut store, &config.settings, now_ms).await
+        }
     }
 }
 

@@ -1,7 +1,11 @@
 //! Second station: how often this client may ask. It comes before the password, so that guessing
 //! is limited too.
 
+use std::cell::Cell;
+use std::time::Duration;
+
 use domain::contract::record::Document;
+use domain::contract::scripts::{Admission, CredentialCheck};
 use domain::settings::Settings;
 use domain::settings::client_address::{client_address, counting_key, parse_hop};
 use domain::settings::rate_limit::RateLimit;
@@ -9,6 +13,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::problem::Problem;
 use crate::router::Resource;
+use crate::store::{Scope, Store};
 
 /// The field in which the host says who holds the connection. It appends it to the client's own
 /// fields, so that only the last one is the host's.
@@ -17,53 +22,124 @@ const PEER: &str = "spin-client-addr";
 /// The largest number of a structured field (RFC 9651, section 3.3.1).
 const LARGEST: u64 = 999_999_999_999_999;
 
-/// Which requests are counted together.
-pub(crate) struct Scope<'a> {
-    /// The resource: each is counted for itself.
-    pub(crate) name: &'static str,
-    /// What its clients are allowed.
-    pub(crate) limits: &'a [RateLimit],
-    /// The wrong passwords that a client may send: these are counted over all resources together.
-    pub(crate) failure_limits: &'a [RateLimit],
-    /// Whose requests.
-    pub(crate) client: String,
+/// How long to wait before a request is tried again whose credential cannot be checked at once, in
+/// milliseconds: together less than a second, within which a 503 is due.
+const BUSY_PAUSES_MS: [u64; 4] = [50, 100, 150, 200];
+
+/// How many requests of an instance may wait so: the others stay free for clients whose credential is
+/// known.
+const MAX_WAITING: usize = 4;
+
+thread_local! {
+    static WAITING: Cell<usize> = const { Cell::new(0) };
 }
 
-impl<'a> Scope<'a> {
-    /// What a request for `resource` with these `headers` counts towards.
-    pub(crate) fn of(resource: Resource<'_>, headers: &HeaderMap, settings: &'a Settings) -> Self {
-        let (name, limits) = match resource {
-            Resource::Document(Document::Report) => ("incidents", &settings.incidents_rate_limits),
-            Resource::Document(other) => (other.name(), &settings.incidents_rate_limits),
-            Resource::Employee(_) => ("employee", &settings.incidents_rate_limits),
-            Resource::Status => ("status", &settings.default_rate_limits),
-            Resource::Shutdown => ("shutdown", &settings.default_rate_limits),
-        };
-        Self {
-            name,
-            limits,
-            failure_limits: &settings.wrong_password_limits,
-            client: client(headers, settings),
-        }
-    }
+/// What an admitted request is told.
+pub(crate) struct Admitted {
+    /// Redis's clock, in milliseconds since the Unix epoch.
+    pub(crate) now_ms: u64,
+    /// The current record as it is stored; empty if there is none.
+    pub(crate) current: Vec<u8>,
+    /// Whether its credential is known to be right.
+    pub(crate) right: bool,
+}
 
-    /// The answer to a request that is one too many, of the limit at the place `limit`.
-    pub(crate) fn too_many(&self, limit: usize, wait_ms: u64) -> Problem {
-        let wait_s = seconds(wait_ms);
-        let Some(limit) = self.limits.get(limit) else {
-            return Problem::new(StatusCode::TOO_MANY_REQUESTS, "Too many requests.")
-                .retry_after(wait_s);
-        };
-        let policies: Vec<String> = self.limits.iter().map(policy).collect();
-        Problem::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            format!("Only {limit} are allowed here. Try again in {wait_s} s."),
-        )
-        .retry_after(wait_s)
-        // https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
-        .with("ratelimit-policy", policies.join(", "))
-        .with("ratelimit", format!("\"{limit}\";r=0;t={wait_s}"))
+/// What a request for `resource` with these `headers` counts towards.
+pub(crate) fn scope<'a>(
+    resource: Resource<'_>,
+    headers: &HeaderMap,
+    settings: &'a Settings,
+) -> Scope<'a> {
+    let (name, limits) = match resource {
+        Resource::Document(Document::Report) => ("incidents", &settings.incidents_rate_limits),
+        Resource::Document(other) => (other.name(), &settings.incidents_rate_limits),
+        Resource::Employee(_) => ("employee", &settings.incidents_rate_limits),
+        Resource::Status => ("status", &settings.default_rate_limits),
+        Resource::Shutdown => ("shutdown", &settings.default_rate_limits),
+    };
+    Scope {
+        name,
+        limits,
+        failure_limits: &settings.wrong_password_limits,
+        client: client(headers, settings),
     }
+}
+
+/// Counts a request, and its credential as a guess unless that is known to be right. `mac` stands for
+/// a credential that is checked by hashing.
+///
+/// # Errors
+/// 429 when it is one too many, or too many wrong passwords came before it; 503 when it cannot be
+/// counted, or too many credentials are being checked.
+pub(crate) async fn admit(
+    store: &mut Store,
+    scope: &Scope<'_>,
+    credential: CredentialCheck,
+    mac: Option<&str>,
+) -> Result<Admitted, Problem> {
+    let mut pauses = BUSY_PAUSES_MS.into_iter();
+    loop {
+        match store.admit(scope, credential, mac).await? {
+            Admission::Admitted {
+                now_ms,
+                current,
+                right,
+            } => {
+                return Ok(Admitted {
+                    now_ms,
+                    current,
+                    right,
+                });
+            }
+            Admission::RateLimited { limit, wait_ms } => {
+                return Err(too_many(scope.limits, limit, seconds(wait_ms)));
+            }
+            Admission::LockedOut { wait_ms } => return Err(locked_out(seconds(wait_ms))),
+            Admission::Busy => {
+                let pause_ms = pauses.next().ok_or_else(busy)?;
+                let _waiting = Waiting::begin().ok_or_else(busy)?;
+                spin_sdk::time::sleep(Duration::from_millis(pause_ms)).await;
+            }
+        }
+        store.renew_deadline();
+    }
+}
+
+/// A place among those that wait.
+struct Waiting;
+
+impl Waiting {
+    /// Takes one, if there is one left.
+    fn begin() -> Option<Self> {
+        let waiting = WAITING.get();
+        (waiting < MAX_WAITING).then(|| {
+            WAITING.set(waiting + 1);
+            Self
+        })
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        WAITING.set(WAITING.get() - 1);
+    }
+}
+
+/// The answer to a request beyond the limit at the position `limit`.
+fn too_many(limits: &[RateLimit], limit: usize, wait_s: u64) -> Problem {
+    let Some(limit) = limits.get(limit) else {
+        return Problem::new(StatusCode::TOO_MANY_REQUESTS, "Too many requests.")
+            .retry_after(wait_s);
+    };
+    let policies: Vec<String> = limits.iter().map(policy).collect();
+    Problem::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        format!("Only {limit} are allowed here. Try again in {wait_s} s."),
+    )
+    .retry_after(wait_s)
+    // https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
+    .with("ratelimit-policy", policies.join(", "))
+    .with("ratelimit", format!("\"{limit}\";r=0;t={wait_s}"))
 }
 
 /// How many seconds to tell a client to wait. A key lives to the end of its last millisecond: a whole
@@ -73,16 +149,23 @@ const fn seconds(wait_ms: u64) -> u64 {
 }
 
 /// The answer to a client that is locked out: the same whether its password is right now or not.
-pub(crate) fn locked_out(wait_ms: u64) -> Problem {
-    let wait_s = seconds(wait_ms);
+fn locked_out(wait_s: u64) -> Problem {
     Problem::new(
         StatusCode::TOO_MANY_REQUESTS,
         format!(
-            "Too many wrong passwords came from your address, so that for now no password is \
-             looked at, not even the right one. Try again in {wait_s} s."
+            "Too many wrong passwords came from your address, so that for now none is looked at, not \
+             even the right one, unless it was used from there within a day. Try again in {wait_s} s."
         ),
     )
     .retry_after(wait_s)
+}
+
+/// The answer to a client whose password cannot be checked now.
+fn busy() -> Problem {
+    Problem::unavailable(
+        "Too many passwords are being checked at the moment. Try again in a moment.",
+    )
+    .retry_after(1)
 }
 
 /// A limit as a quota policy; it is named by its own notation.
@@ -129,7 +212,7 @@ mod tests {
             headers.append(*name, http::HeaderValue::from_bytes(value).unwrap());
         }
         let settings = settings();
-        Scope::of(Resource::Document(Document::Report), &headers, &settings).client
+        scope(Resource::Document(Document::Report), &headers, &settings).client
     }
 
     #[test]
@@ -169,19 +252,18 @@ mod tests {
             Resource::Status,
             Resource::Shutdown,
         ]
-        .map(|resource| Scope::of(resource, &HeaderMap::new(), &settings));
+        .map(|resource| scope(resource, &HeaderMap::new(), &settings));
         let mut names: Vec<_> = scopes.iter().map(|scope| scope.name).collect();
         names.dedup();
         assert_eq!(names.len(), 5);
-        let limits = scopes.map(|scope| scope.limits.len());
-        assert_eq!(limits, [1, 1, 1, 2, 2]);
+        let limits = scopes.map(|scope| (scope.limits.len(), scope.failure_limits.len()));
+        assert_eq!(limits, [(1, 1), (1, 1), (1, 1), (2, 1), (2, 1)]);
     }
 
     #[test]
     fn a_refusal_says_how_long_to_wait() {
-        let settings = settings();
-        let scope = Scope::of(Resource::Status, &HeaderMap::new(), &settings);
-        let refusal = |limit, wait_ms| Reply::from(scope.too_many(limit, wait_ms));
+        let limits = settings().default_rate_limits;
+        let refusal = |limit, wait_ms| Reply::from(too_many(&limits, limit, seconds(wait_ms)));
         let reply = refusal(0, 250);
         assert_eq!(reply.status, 429);
         assert_eq!(reply.value("retry-after"), "1");
@@ -197,10 +279,7 @@ mod tests {
 
     #[test]
     fn who_is_locked_out_is_told_why_and_for_how_long() {
-        let settings = settings();
-        let scope = Scope::of(Resource::Status, &HeaderMap::new(), &settings);
-        assert_eq!(scope.failure_limits.len(), 1);
-        let reply = Reply::from(locked_out(599_999));
+        let reply = Reply::from(locked_out(seconds(599_999)));
         assert_eq!((reply.status, reply.value("retry-after")), (429, "600"));
         let detail = reply.json()["detail"].as_str().unwrap().to_owned();
         assert!(detail.contains("wrong passwords"), "{detail}");

@@ -11,34 +11,34 @@ type Weight = u16;
 
 /// What a client said about codings. `None` where it said nothing.
 #[derive(Debug, Default)]
-struct Wishes {
+struct Preferences {
     /// By the position in [`Encoding::ALL`].
     named: [Option<Weight>; Encoding::ALL.len()],
     /// `*`: of all that are not named.
     others: Option<Weight>,
 }
 
-impl Wishes {
+impl Preferences {
     fn of(headers: &HeaderMap) -> Self {
-        let mut wishes = Self::default();
+        let mut preferences = Self::default();
         let values = headers.get_all(ACCEPT_ENCODING).iter();
         for item in values
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','))
         {
-            if let Some((coding, weight)) = wish(item) {
+            if let Some((coding, weight)) = preference(item) {
                 let slot = match Encoding::ALL
                     .iter()
                     .position(|known| is_named(*known, coding))
                 {
-                    Some(known) => &mut wishes.named[known],
-                    None if coding == "*" => &mut wishes.others,
+                    Some(known) => &mut preferences.named[known],
+                    None if coding == "*" => &mut preferences.others,
                     None => continue,
                 };
                 *slot = Some(weight);
             }
         }
-        wishes
+        preferences
     }
 
     /// How much the client wants the coding at `position`; `None` if it must not have it.
@@ -59,7 +59,7 @@ fn is_named(encoding: Encoding, coding: &str) -> bool {
 }
 
 /// A coding and its weight; `None` for what is malformed, which counts as not said.
-fn wish(item: &str) -> Option<(&str, Weight)> {
+fn preference(item: &str) -> Option<(&str, Weight)> {
     let mut parts = item.split(';').map(str::trim);
     let coding = parts.next().filter(|coding| !coding.is_empty())?;
     let weight = match parts.next() {
@@ -95,11 +95,11 @@ fn weight(text: &str) -> Option<Weight> {
 /// # Errors
 /// 406 when the client rules out all of them.
 pub(crate) fn encoding(headers: &HeaderMap, bodies: &Bodies) -> Result<Encoding, Problem> {
-    let wishes = Wishes::of(headers);
+    let preferences = Preferences::of(headers);
     let mut best: Option<(Weight, Encoding)> = None;
     for (position, encoding) in Encoding::ALL.into_iter().enumerate() {
         if bodies.get(encoding).is_some()
-            && let Some(weight) = wishes.weight(position)
+            && let Some(weight) = preferences.weight(position)
             && best.is_none_or(|(most, _)| weight > most)
         {
             best = Some((weight, encoding));
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wish_decides_and_then_our_preference() {
+    fn the_client_decides_and_then_our_order() {
         for (accept, expected) in [
             ("gzip, deflate, br, zstd", Zstd),
             ("gzip, deflate, br", Brotli),

@@ -8,7 +8,7 @@ use spin_sdk::wasip3::wit_bindgen::{FutureWriter, StreamWriter};
 use spin_sdk::wasip3::{spawn, wit_future, wit_stream};
 
 use crate::reply::{Body, Reply};
-use crate::store::Blocks;
+use crate::store::Pieces;
 
 /// A body that the instance keeps is sent in copies of this size: larger ones take more memory with
 /// many clients, and smaller ones more time.
@@ -61,21 +61,21 @@ async fn write(bytes: Rc<Vec<u8>>, mut writer: StreamWriter<u8>, ended: FutureWr
     let _ = ended.write(Ok(None)).await;
 }
 
-/// Writes block after block, and reads the next one while the last is written. When one cannot be
+/// Writes piece after piece, and reads the next one while the last is written. When one cannot be
 /// had, the body ends with an error, so that nobody takes the part for the whole.
 async fn stream(
-    mut block: Vec<u8>,
-    mut rest: Blocks,
+    mut piece: Vec<u8>,
+    mut rest: Pieces,
     mut writer: StreamWriter<u8>,
     ended: FutureWriter<Ending>,
 ) {
     loop {
-        let (unwritten, next) = join(writer.write_all(block), rest.next()).await;
+        let (unwritten, next) = join(writer.write_all(piece), rest.next()).await;
         if !unwritten.is_empty() {
             return;
         }
         match next {
-            Some(Ok(next)) => block = next,
+            Some(Ok(next)) => piece = next,
             Some(Err(error)) => {
                 eprintln!("an answer was broken off: {error}");
                 return;

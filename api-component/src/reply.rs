@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::problem::Problem;
-use crate::store::Blocks;
+use crate::store::Pieces;
 
 /// A field of an answer's head, as WASI takes it.
 pub(crate) type Field = (String, Vec<u8>);
@@ -21,12 +21,12 @@ pub(crate) enum Body {
     Empty,
     /// Bytes that the instance may keep for later answers.
     Whole(Rc<Vec<u8>>),
-    /// More than a block: sent while the rest is read.
+    /// More than a piece: sent while the rest is read.
     Streamed {
-        /// The first block, which is here already.
+        /// The first piece, which is here already.
         first: Vec<u8>,
         /// The others.
-        rest: Blocks,
+        rest: Pieces,
     },
 }
 

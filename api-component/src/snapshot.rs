@@ -11,7 +11,7 @@ use crate::problem::Problem;
 use crate::store::Store;
 
 /// How often a request looks for the first snapshot.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What to tell clients that no snapshot could be had for, in seconds: about one refresh.
 const RETRY_AFTER: u64 = 5;
@@ -49,7 +49,7 @@ pub(crate) fn read(raw: Vec<u8>) -> Result<Option<Rc<Snapshot>>, Problem> {
 fn refusal(error: RecordError) -> Problem {
     match error {
         RecordError::Version(_) => Problem::unavailable(format!("For the operator: {error}.")),
-        RecordError::Damaged(_) => Problem::unavailable(
+        RecordError::Damaged(_) | RecordError::Impossible(_) => Problem::unavailable(
             "The record of the snapshot is damaged. The next refresh replaces it.",
         )
         .retry_after(RETRY_AFTER),
@@ -72,8 +72,8 @@ pub(crate) async fn first(store: &mut Store, wait: Duration) -> Result<Rc<Snapsh
     store.ask_refresh().await?;
     let started = monotonic_clock::now();
     loop {
-        spin_sdk::time::sleep(LOOK_EVERY.min(wait)).await;
-        store.renew_patience();
+        spin_sdk::time::sleep(POLL_INTERVAL.min(wait)).await;
+        store.renew_deadline();
         if let Some(snapshot) = read(store.current().await?)? {
             return Ok(snapshot);
         }
@@ -83,7 +83,8 @@ pub(crate) async fn first(store: &mut Store, wait: Duration) -> Result<Rc<Snapsh
     }
 }
 
-fn none_yet() -> Problem {
+/// The answer where there is no snapshot.
+pub(crate) fn none_yet() -> Problem {
     Problem::unavailable(
         "There is no snapshot to serve yet. Try again in a moment. For the operator: check that a refresher runs and reaches BASE_ENDPOINT.",
     )

@@ -105,7 +105,7 @@ impl App {
             limits: &self.limits,
             failure_limits: &self.failure_limits,
             credential,
-            mac: "none",
+            mac: None,
         };
         let (now_ms, raw) = match call(&mut self.redis.clone(), &request).await? {
             Admission::Admitted {
@@ -116,6 +116,7 @@ impl App {
                 let answer = (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, wait)]);
                 return Ok(answer.into_response());
             }
+            Admission::Busy => return Err(Unavailable),
         };
         if credential != CredentialCheck::Right {
             let challenge = "Basic realm=\"incidents\", charset=\"UTF-8\"";

@@ -10,8 +10,8 @@ use super::{JSON, Representation};
 use crate::problem::Problem;
 use crate::reply::{Body, Reply};
 use crate::snapshot::{self, Snapshot};
-use crate::store::{Blocks, Part, Store, StoreError};
-use crate::{bodies, conditional, negotiate};
+use crate::store::{Pieces, Store, StoreError, StoredBody};
+use crate::{cache, conditional, negotiate};
 
 /// Answers with `document` in the coding that suits the client.
 ///
@@ -27,30 +27,32 @@ pub(crate) async fn respond(
     let mut tried_again = false;
     loop {
         let record = &snapshot.record;
-        let part = part(request, record, document)?;
+        let stored = stored_body(request, record, document)?;
         let representation = Representation {
             record,
-            etag: etag(record, &part),
+            etag: etag(record, &stored),
             now_ms,
         };
         let changed_at_ms = record.published_at_ms;
         if conditional::not_modified(&request.headers, &representation.etag, changed_at_ms) {
             return Ok(representation.reply(304));
         }
-        let mut reply = representation.reply(200).describing(JSON, part.body.bytes);
-        if part.encoding != Encoding::Identity {
-            reply = reply.with("content-encoding", part.encoding.name());
+        let mut reply = representation
+            .reply(200)
+            .describing(JSON, stored.size.bytes);
+        if stored.encoding != Encoding::Identity {
+            reply = reply.with("content-encoding", stored.encoding.name());
         }
         if request.method == Method::HEAD {
             return Ok(reply);
         }
-        if let Some(kept) = bodies::find(record, &part) {
-            let body = Body::Whole(kept);
+        if let Some(cached) = cache::get(record, &stored) {
+            let body = Body::Whole(cached);
             return Ok(Reply { body, ..reply });
         }
-        match store.block(&part, 0).await {
+        match store.piece(&stored, 0..stored.size.bytes).await {
             Ok(first) => {
-                let body = body(first, store, record, part);
+                let body = body(first, store, record, stored);
                 return Ok(Reply { body, ..reply });
             }
             // The snapshot was superseded so long ago that it is gone: there must be a newer one.
@@ -64,39 +66,46 @@ pub(crate) async fn respond(
 }
 
 /// The coding of the document that suits the client.
-fn part(request: &Parts, record: &Current, document: Document) -> Result<Part, Problem> {
+fn stored_body(
+    request: &Parts,
+    record: &Current,
+    document: Document,
+) -> Result<StoredBody, Problem> {
     let made = record.bodies(document);
+    // The one that every client accepts unless it says otherwise is always made.
+    made.identity.ok_or(StoreError::Damaged)?;
     let encoding = negotiate::encoding(&request.headers, made)?;
-    Ok(Part {
+    Ok(StoredBody {
         generation: record.generation,
         document,
         encoding,
-        body: made.get(encoding).ok_or(StoreError::Missing)?,
+        size: made.get(encoding).ok_or(StoreError::Damaged)?,
     })
 }
 
 /// The strong entity tag. The record's tag is that of the report; other documents may change while
 /// the report stays, but not within a generation.
-fn etag(record: &Current, part: &Part) -> String {
+fn etag(record: &Current, stored: &StoredBody) -> String {
     let tag = &record.etag;
-    let document = match part.document {
+    let document = match stored.document {
         Document::Report => String::new(),
-        other => format!("-{}-{}", part.generation, other.name()),
+        other => format!("-{}-{}", stored.generation, other.name()),
     };
-    match part.encoding {
+    match stored.encoding {
         Encoding::Identity => format!("\"{tag}{document}\""),
         coding => format!("\"{tag}{document}-{}\"", coding.name()),
     }
 }
 
-/// The body that begins with the block `first`. One that has no other is kept for later requests;
-/// of one that has, the store reads the others while it is sent.
-fn body(first: Vec<u8>, store: Store, record: &Current, part: Part) -> Body {
-    if part.body.blocks() > 1 {
-        let rest = Blocks::after_first(store, part);
+/// The body that begins with the piece `first`. Where that is all, it is cached for later requests;
+/// otherwise the store reads the rest while it is sent.
+fn body(first: Vec<u8>, store: Store, record: &Current, stored: StoredBody) -> Body {
+    let rest = first.len() as u64..stored.size.bytes;
+    if !rest.is_empty() {
+        let rest = Pieces::new(store, stored, rest);
         return Body::Streamed { first, rest };
     }
     let whole = Rc::new(first);
-    bodies::keep(record, part, &whole);
+    cache::put(record, stored, &whole);
     Body::Whole(whole)
 }

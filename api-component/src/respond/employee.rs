@@ -1,16 +1,18 @@
 //! One employee's part of the report.
 
+use std::ops::Range;
 use std::rc::Rc;
 
-use domain::contract::record::{Bodies, Current};
+use domain::contract::record::{Bodies, Current, Document, Encoding};
+use domain::contract::scripts::EmployeePart;
 use http::StatusCode;
 use http::request::Parts;
 
 use super::{JSON, Representation};
 use crate::problem::Problem;
-use crate::reply::Reply;
+use crate::reply::{Body, Reply};
 use crate::snapshot::{self, Snapshot};
-use crate::store::{Store, StoreError};
+use crate::store::{Pieces, Store, StoreError, StoredBody};
 use crate::{conditional, negotiate};
 
 /// Answers with the four groups of the employee that the path names as `id`, as they stand in the
@@ -26,29 +28,39 @@ pub(crate) async fn respond(
     id: &str,
 ) -> Result<Reply, Problem> {
     let employee = employee_id(id).ok_or_else(not_found)?;
+    let report = snapshot.record.report.identity.ok_or(StoreError::Damaged)?;
     let only_identity = Bodies {
-        identity: snapshot.record.report.identity,
+        identity: Some(report),
         ..Bodies::default()
     };
     negotiate::encoding(&request.headers, &only_identity)?;
     if conditional::lists(&request.headers, &etag(&snapshot.record, employee)) {
         return Ok(representation(&snapshot.record, employee, now_ms).reply(304));
     }
-    let groups = match groups(&mut store, &snapshot.record, employee).await {
+    let found = match find(&mut store, &snapshot.record, employee).await {
         // Superseded so long ago that it is gone: there must be a newer one.
         Err(StoreError::Missing) => {
             snapshot = snapshot::current(&mut store).await?;
-            groups(&mut store, &snapshot.record, employee).await
+            find(&mut store, &snapshot.record, employee).await
         }
-        groups => groups,
+        found => found,
     };
-    let groups = groups?.ok_or_else(not_found)?;
+    let (report, part) = found?.ok_or_else(not_found)?;
     let representation = representation(&snapshot.record, employee, now_ms);
     let changed_at_ms = snapshot.record.published_at_ms;
     if conditional::not_modified(&request.headers, &representation.etag, changed_at_ms) {
         return Ok(representation.reply(304));
     }
-    Ok(representation.reply(200).containing(JSON, groups))
+    let reply = representation.reply(200);
+    let EmployeePart { range, bytes } = part;
+    match bytes {
+        Some(groups) => Ok(reply.containing(JSON, groups)),
+        None => {
+            let reply = reply.describing(JSON, range.end - range.start);
+            let body = body(store, report, range).await?;
+            Ok(Reply { body, ..reply })
+        }
+    }
 }
 
 /// The employee that `id` names. Each has one path: no leading zeros, no signs.
@@ -57,13 +69,34 @@ fn employee_id(id: &str) -> Option<u64> {
     id.parse().ok().filter(|_| canonical)
 }
 
-async fn groups(
+/// The report, and the part of it that is the employee's.
+async fn find(
     store: &mut Store,
     record: &Current,
     employee: u64,
-) -> Result<Option<Vec<u8>>, StoreError> {
-    let report = record.report.identity.ok_or(StoreError::Missing)?;
-    store.employee(record.generation, report, employee).await
+) -> Result<Option<(StoredBody, EmployeePart)>, StoreError> {
+    let report = StoredBody {
+        generation: record.generation,
+        document: Document::Report,
+        encoding: Encoding::Identity,
+        size: record.report.identity.ok_or(StoreError::Damaged)?,
+    };
+    let part = store.employee(record, &report, employee).await?;
+    match &part {
+        Some(EmployeePart {
+            bytes: Some(groups),
+            ..
+        }) if !(groups.starts_with(b"{") && groups.ends_with(b"}")) => Err(StoreError::Damaged),
+        _ => Ok(part.map(|part| (report, part))),
+    }
+}
+
+/// A part that is too long to come with the place where it lies: sent while it is read.
+async fn body(mut store: Store, report: StoredBody, range: Range<u64>) -> Result<Body, StoreError> {
+    let first = store.piece(&report, range.clone()).await?;
+    let rest = range.start + first.len() as u64..range.end;
+    let rest = Pieces::new(store, report, rest);
+    Ok(Body::Streamed { first, rest })
 }
 
 fn etag(record: &Current, employee: u64) -> String {

@@ -1,27 +1,44 @@
-//! Whether the component is alive, and whether it has something to serve: for whoever runs it.
+//! Whether the component is alive, and whether it answers requests: for whoever runs it.
 
-use crate::config;
+use domain::contract::scripts::CredentialCheck;
+use domain::settings::rate_limit::RateLimit;
+
 use crate::problem::Problem;
 use crate::reply::Reply;
-use crate::snapshot;
-use crate::store::Store;
+use crate::store::{Scope, Store};
+use crate::{config, limit, snapshot};
+
+/// No limit, but counted as one.
+const UNLIMITED: RateLimit = RateLimit {
+    count: 1 << 53,
+    window_ms: 1000,
+};
 
 /// Answers that this component is alive, whatever Redis does.
 pub(crate) fn alive() -> Reply {
-    well("ok\n")
+    plain_text("ok\n")
 }
 
-/// Answers that a snapshot is being served.
+/// Answers that requests are being served: there is a snapshot, and Redis takes what a request has to
+/// write. So this is counted like any request.
 ///
 /// # Errors
-/// 503 when none is.
+/// 503 when they are not.
 pub(crate) async fn ready() -> Result<Reply, Problem> {
-    let mut store = Store::new(config::load().await?);
-    snapshot::current(&mut store).await?;
-    Ok(well("ready\n"))
+    let config = config::load().await?;
+    let mut store = Store::new(config.location.clone());
+    let scope = Scope {
+        name: "readyz",
+        limits: &[UNLIMITED],
+        failure_limits: &[],
+        client: "all".to_owned(),
+    };
+    let admitted = limit::admit(&mut store, &scope, CredentialCheck::None, None).await?;
+    snapshot::read(admitted.current)?.ok_or_else(snapshot::none_yet)?;
+    Ok(plain_text("ready\n"))
 }
 
-fn well(text: &str) -> Reply {
+fn plain_text(text: &str) -> Reply {
     Reply::new(200)
         .uncached()
         .containing("text/plain; charset=utf-8", text.into())

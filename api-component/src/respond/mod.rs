@@ -24,19 +24,36 @@ struct Representation<'a> {
 }
 
 impl Representation<'_> {
-    /// The head that 200 and 304 have in common (RFC 9110, section 15.4.5).
+    /// The head that 200 and 304 have in common (RFC 9110, section 15.4.5). What is not as it should be
+    /// with the contents is said in structured fields (RFC 9651).
     fn reply(&self, status: u16) -> Reply {
-        let age_s = self.now_ms.saturating_sub(self.record.checked_at_ms) / 1000;
-        let reply = Reply::new(status)
+        let (record, now_ms) = (self.record, self.now_ms);
+        let age_s = now_ms.saturating_sub(record.checked_at_ms) / 1000;
+        let mut reply = Reply::new(status)
             .with("etag", self.etag.as_str())
-            .with("last-modified", http_date(self.record.published_at_ms))
+            .with("last-modified", http_date(record.published_at_ms))
             .with("age", age_s.to_string())
             .with("cache-control", "private, no-cache")
             .with("vary", "Authorization, Accept-Encoding");
-        match self.record.recovered_at_ms {
-            // A boolean of structured fields (RFC 9651).
-            Some(_) => reply.with("incidents-recovered", "?1"),
-            None => reply,
+        if record.recovered_at_ms.is_some() {
+            reply = reply.with("incidents-recovered", "?1");
+        }
+        if record.is_stale() {
+            reply = reply.with("incidents-stale", "?1");
+        }
+        match missing_types(record) {
+            missing if missing.is_empty() => reply,
+            missing => reply.with("incidents-missing", missing),
         }
     }
+}
+
+/// The types that upstream has never given a good answer for, as a list of strings.
+fn missing_types(record: &Current) -> String {
+    let missing = record
+        .types
+        .iter()
+        .filter(|kind| kind.freshness.good_at_ms.is_none());
+    let names: Vec<String> = missing.map(|kind| format!("\"{}\"", kind.name)).collect();
+    names.join(", ")
 }

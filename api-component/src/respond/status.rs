@@ -1,4 +1,4 @@
-//! What is served, how fresh it is, and how all parts of the service do: for operators.
+//! What is served, how fresh it is, and the state of all parts of the service: for operators.
 
 use domain::contract::history::HistoryStatus;
 use domain::contract::node::{Kind, Node, State};
@@ -10,7 +10,7 @@ use super::JSON;
 use crate::reply::Reply;
 
 /// How many nodes are shown.
-const MOST_NODES: usize = 500;
+const MAX_NODES: usize = 500;
 
 /// The document.
 #[derive(Serialize)]
@@ -33,7 +33,7 @@ struct Snapshot<'a> {
     age_s: u64,
     /// Seconds since they were confirmed with upstream.
     checked_age_s: u64,
-    /// Whether something in it is older than the last refresh.
+    /// Whether something in it is older than the last refresh, or the last refresh is too long ago.
     stale: bool,
     /// Whether it was put back from the history and nobody has confirmed it with upstream since.
     recovered: bool,
@@ -63,7 +63,7 @@ struct Identities<'a> {
     source: Source<'a>,
 }
 
-/// How an upstream endpoint does.
+/// The state of an upstream endpoint.
 #[derive(Serialize)]
 struct Source<'a> {
     stale: bool,
@@ -180,7 +180,7 @@ fn nodes(nodes: &[Node], now_ms: u64) -> Vec<NodeStatus<'_>> {
         .filter(|node| !node.is_forgotten(now_ms))
         .collect();
     listed.sort_by_key(|node| (node.kind.name(), &node.id));
-    listed.truncate(MOST_NODES);
+    listed.truncate(MAX_NODES);
     listed
         .into_iter()
         .map(|node| node_status(node, now_ms))
@@ -330,7 +330,7 @@ mod tests {
         };
         let status = respond(None, &reports, now_ms).json();
         let nodes = status["nodes"].as_array().unwrap();
-        assert_eq!(nodes.len(), MOST_NODES);
+        assert_eq!(nodes.len(), MAX_NODES);
         assert_eq!(
             (&nodes[0]["id"], &nodes[499]["id"]),
             (&json!("000"), &json!("499"))

@@ -1,4 +1,4 @@
-//! How a request reaches Redis: over the connection that the instance keeps, within its patience.
+//! How a request reaches Redis: over the connection that the instance keeps, within a deadline.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use domain::contract::scripts;
 use spin_sdk::redis::{Connection, Error};
 use thiserror::Error;
 
@@ -15,7 +16,7 @@ use crate::problem::Problem;
 thread_local! {
     /// Shared by the instance's requests: opened when it is first needed, gone once it proves
     /// broken.
-    static KEPT: RefCell<Option<Rc<Connection>>> = const { RefCell::new(None) };
+    static CONNECTION: RefCell<Option<Rc<Connection>>> = const { RefCell::new(None) };
 }
 
 /// Why Redis did not do what it should.
@@ -46,6 +47,12 @@ pub(crate) enum StoreError {
          moment."
     )]
     Missing,
+    /// What is there cannot be what it should be.
+    #[error(
+        "What the store of the service holds is damaged. Try again after the next refresh. For its \
+         operator: check that nobody else writes to the keys of the service."
+    )]
+    Damaged,
     /// It does not have a script that is called by its hash.
     #[error("The store of the service has lost a script. Try again in a moment.")]
     UnknownScript,
@@ -57,17 +64,17 @@ impl From<StoreError> for Problem {
     }
 }
 
-/// How long a request still waits for Redis. The host has no limit of its own.
-pub(super) struct Patience(Pin<Box<dyn Future<Output = ()>>>);
+/// When a request stops to wait for Redis. The host has no limit of its own.
+pub(super) struct Deadline(Pin<Box<dyn Future<Output = ()>>>);
 
-impl Patience {
-    /// Ends after `duration` from when it is first needed.
-    pub(super) fn of(duration: Duration) -> Self {
+impl Deadline {
+    /// The one that is `duration` after it is first waited for.
+    pub(super) fn after(duration: Duration) -> Self {
         Self(Box::pin(spin_sdk::time::sleep(duration)))
     }
 
-    /// What `operation` comes to, unless the patience ends first.
-    async fn within<T>(&mut self, operation: impl Future<Output = T>) -> Result<T, StoreError> {
+    /// What `operation` comes to, unless the deadline is reached first.
+    async fn bound<T>(&mut self, operation: impl Future<Output = T>) -> Result<T, StoreError> {
         let mut operation = pin!(operation);
         poll_fn(|context| match operation.as_mut().poll(context) {
             Poll::Ready(output) => Poll::Ready(Ok(output)),
@@ -83,24 +90,24 @@ impl Patience {
 
 /// Does `operation` on the kept connection, and once more on a new one if that proves broken. So an
 /// operation whose answer got lost may be done twice: all of ours bear that.
-pub(super) async fn attempt<T>(
+pub(super) async fn on_connection<T>(
     address: &str,
-    patience: &mut Patience,
+    deadline: &mut Deadline,
     operation: impl AsyncFn(&Connection) -> Result<T, Error>,
 ) -> Result<T, StoreError> {
-    if let Some(kept) = KEPT.with_borrow(Clone::clone) {
-        match try_on(&kept, patience, &operation).await {
+    if let Some(kept) = CONNECTION.with_borrow(Clone::clone) {
+        match try_on(&kept, deadline, &operation).await {
             Err(StoreError::Broken) => {}
             result => return result,
         }
     }
-    let opened = patience.within(Connection::open(address)).await?;
+    let opened = deadline.bound(Connection::open(address)).await?;
     let connection = Rc::new(opened.map_err(classified)?);
-    KEPT.with_borrow_mut(|kept| {
+    CONNECTION.with_borrow_mut(|kept| {
         // Another request may have opened one meanwhile.
         kept.get_or_insert_with(|| connection.clone());
     });
-    try_on(&connection, patience, &operation).await
+    try_on(&connection, deadline, &operation).await
 }
 
 /// A connection that fails or hangs is not used again. What went wrong comes as words alone, so
@@ -108,13 +115,13 @@ pub(super) async fn attempt<T>(
 /// that does not refuse.
 async fn try_on<T>(
     connection: &Rc<Connection>,
-    patience: &mut Patience,
+    deadline: &mut Deadline,
     operation: impl AsyncFn(&Connection) -> Result<T, Error>,
 ) -> Result<T, StoreError> {
-    let result = patience.within(operation(connection)).await;
+    let result = deadline.bound(operation(connection)).await;
     let result = result.and_then(|result| result.map_err(classified));
     if let Err(StoreError::Broken | StoreError::Slow) = result {
-        KEPT.with_borrow_mut(|kept| {
+        CONNECTION.with_borrow_mut(|kept| {
             kept.take_if(|kept| Rc::ptr_eq(kept, connection));
         });
     }
@@ -127,8 +134,10 @@ fn classified(error: Error) -> StoreError {
         Error::Other(message) if message.to_ascii_lowercase().contains("noscript") => {
             StoreError::UnknownScript
         }
-        // What our scripts answer when a part of a generation is gone.
-        Error::Other(message) if message.contains("MISSING") => StoreError::Missing,
+        // What our scripts answer when a part of a generation is gone, or is none of ours.
+        Error::Other(message) if message.contains(scripts::MISSING) => StoreError::Missing,
+        Error::Other(message) if message.contains(scripts::DAMAGED) => StoreError::Damaged,
+        Error::Other(message) if message.contains("WRONGTYPE") => StoreError::Damaged,
         _ => StoreError::Broken,
     }
 }
@@ -144,6 +153,12 @@ mod tests {
             other("\"MISSING\": a block of this generation"),
             StoreError::Missing
         );
+        assert_eq!(
+            other("\"DAMAGED\": the index of this generation"),
+            StoreError::Damaged
+        );
+        let kind = "WRONGTYPE: Operation against a key holding the wrong kind of value";
+        assert_eq!(other(kind), StoreError::Damaged);
         let unknown = "An error was signalled by the server - NoScriptError: No matching script.";
         assert_eq!(other(unknown), StoreError::UnknownScript);
         assert_eq!(

@@ -6,6 +6,9 @@
 
 use crate::contract::record::{Document, Encoding};
 
+/// In the place of a keyed hash where the password is not checked by hashing.
+const PLAIN: &str = "plain";
+
 /// The names of one service's keys.
 #[derive(Debug, Clone)]
 pub struct Keys {
@@ -131,8 +134,21 @@ impl Keys {
 
     /// Present while the credential with this keyed hash counts as verified.
     #[must_use]
-    pub fn verified(&self, mac: &str) -> String {
-        self.key(&format!("verified:{mac}"))
+    pub fn verified(&self, mac: Option<&str>) -> String {
+        self.key(&format!("verified:{}", mac.unwrap_or(PLAIN)))
+    }
+
+    /// Present while the credential with this keyed hash (without one, the plain password's) counts as
+    /// known from `client`.
+    #[must_use]
+    pub fn known(&self, mac: Option<&str>, client: &str) -> String {
+        self.key(&format!("known:{}:{client}", mac.unwrap_or(PLAIN)))
+    }
+
+    /// The keyed hash of the credential that is being checked with the permit numbered `permit`.
+    #[must_use]
+    pub fn check_permit(&self, permit: usize) -> String {
+        self.key(&format!("check-permit:{permit}"))
     }
 }
 
@@ -160,7 +176,9 @@ mod tests {
             keys.node_states(),
             keys.node_changes(),
             keys.history(),
-            keys.verified("00"),
+            keys.verified(Some("00")),
+            keys.known(None, "{evil}:1"),
+            keys.check_permit(0),
         ] {
             assert!(key.starts_with("{incidents}:"), "{key}");
         }

@@ -1,6 +1,6 @@
 //! The record of the current snapshot, and how the bodies beside it are laid out.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -9,6 +9,12 @@ use crate::contract::keys::Keys;
 
 /// The version of everything that is written to Redis. A reader that meets another one says so.
 pub const VERSION: u32 = 1;
+
+/// The longest record, in bytes: a reader does not fetch a longer one.
+pub const MAX_RECORD_BYTES: usize = 1 << 20;
+
+/// The largest body, in bytes: 64 GiB, more than a Redis holds.
+const MAX_BODY_BYTES: u64 = 1 << 36;
 
 /// A body is stored in blocks of at most this many bytes.
 pub const BLOCK_BYTES: usize = 1 << 20;
@@ -250,6 +256,9 @@ pub enum RecordError {
     /// It is not what this version writes.
     #[error("the snapshot record in Redis is damaged: {0}")]
     Damaged(#[from] serde_json::Error),
+    /// It says what cannot be.
+    #[error("the snapshot record in Redis is damaged: {0}")]
+    Impossible(&'static str),
 }
 
 impl Current {
@@ -267,12 +276,54 @@ impl Current {
                 current @ Self {
                     version: VERSION, ..
                 },
-            ) => Ok(current),
+            ) => match current.impossibility() {
+                None => Ok(current),
+                Some(problem) => Err(RecordError::Impossible(problem)),
+            },
             Ok(Self { version, .. }) => Err(RecordError::Version(version)),
             Err(error) => Err(match serde_json::from_slice(json) {
                 Ok(Versioned { version }) if version != VERSION => RecordError::Version(version),
                 _ => RecordError::Damaged(error),
             }),
+        }
+    }
+
+    /// What is in it that no writer writes, and no reader could use: an entity tag that is no part of a
+    /// header, a body that is empty or larger than all of Redis.
+    fn impossibility(&self) -> Option<&'static str> {
+        let bodies = Document::ALL.into_iter().flat_map(|document| {
+            let bodies = self.bodies(document);
+            Encoding::ALL.map(|encoding| bodies.get(encoding))
+        });
+        let freshness = self.types.iter().map(|kind| &kind.freshness);
+        let payloads = freshness
+            .chain([&self.identities.freshness])
+            .filter_map(|freshness| freshness.payload.as_ref());
+        if !is_word(&self.etag, b'!'..=b'~') {
+            Some("its entity tag is none")
+        } else if !bodies
+            .flatten()
+            .all(|body| (1..=MAX_BODY_BYTES).contains(&body.bytes))
+        {
+            Some("the size of a body is none")
+        } else if !payloads
+            .clone()
+            .all(|payload| payload.stored_bytes <= MAX_BODY_BYTES)
+        {
+            Some("the size of a kept answer is none")
+        } else if !payloads
+            .clone()
+            .all(|payload| is_word(&payload.hash, b'0'..=b'z'))
+        {
+            Some("the hash of a kept answer is none")
+        } else if !self
+            .types
+            .iter()
+            .all(|kind| is_word(&kind.name, b'-'..=b'z'))
+        {
+            Some("the name of a type is none")
+        } else {
+            None
         }
     }
 
@@ -304,10 +355,10 @@ impl Current {
             rejected,
         } in self.types.iter().map(|kind| kind.counts)
         {
-            totals.fetched += fetched;
-            totals.reported += reported;
-            totals.unattributed += unattributed;
-            totals.rejected += rejected;
+            totals.fetched = totals.fetched.saturating_add(fetched);
+            totals.reported = totals.reported.saturating_add(reported);
+            totals.unattributed = totals.unattributed.saturating_add(unattributed);
+            totals.rejected = totals.rejected.saturating_add(rejected);
         }
         totals
     }
@@ -362,6 +413,15 @@ impl Current {
     pub fn is_stale(&self) -> bool {
         self.identities.freshness.stale || self.types.iter().any(|kind| kind.freshness.stale)
     }
+}
+
+/// Whether `text` is short and consists of characters in `range`, but for quotes and backslashes: it can
+/// stand in a header, and in the name of a key.
+fn is_word(text: &str, range: RangeInclusive<u8>) -> bool {
+    (1..=128).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| range.contains(&byte) && byte != b'"' && byte != b'\\')
 }
 
 /// Where one employee's groups lie in the report's identity encoding.
@@ -481,6 +541,48 @@ mod tests {
         assert_eq!(record.missing().count(), 0);
         record.identities.freshness.good_at_ms = None;
         assert_eq!(record.missing().collect::<Vec<_>>(), ["identities"]);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let refused = |change: &dyn Fn(&mut Current)| {
+            let mut record = record();
+            change(&mut record);
+            let error = Current::parse(record.to_json().as_bytes()).unwrap_err();
+            assert!(matches!(error, RecordError::Impossible(_)), "{error}");
+        };
+        for tag in [
+            "",
+            "a\r\nb: c",
+            "a\"b",
+            "a\\",
+            "a b",
+            "\u{fc}",
+            &"a".repeat(129),
+        ] {
+            refused(&|record| record.etag = tag.to_owned());
+        }
+        for bytes in [0, MAX_BODY_BYTES + 1, 1 << 40, u64::MAX] {
+            refused(&|record| record.report.set(Encoding::Identity, bytes));
+            refused(&|record| record.rejected.set(Encoding::Gzip, bytes));
+        }
+        for name in ["", "a\r\n", "a\"", "a b", &"a".repeat(129)] {
+            refused(&|record| record.types[0].name = name.to_owned());
+        }
+        let payload = |hash: &str, stored_bytes| {
+            Some(Payload {
+                hash: hash.to_owned(),
+                stored_bytes,
+            })
+        };
+        refused(&|record| record.identities.freshness.payload = payload("h", 1 << 40));
+        refused(&|record| record.types[0].freshness.payload = payload("a\nb", 1));
+        let mut large = record();
+        large.types[0].counts.fetched = u64::MAX;
+        large.types.push(large.types[0].clone());
+        assert_eq!(large.totals().fetched, u64::MAX);
+        large.report.set(Encoding::Gzip, MAX_BODY_BYTES);
+        assert!(Current::parse(large.to_json().as_bytes()).is_ok());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The whole system over real sockets: upstream, refresher, Redis, component. One program, so that
 //! tests that wait do so at the same time.
 
+mod browser;
 mod cli;
 mod cold_start;
 mod compose;
@@ -9,6 +10,7 @@ mod every_fault;
 mod explain;
 mod faults;
 mod golden;
+mod guessing;
 mod history;
 mod history_s3;
 mod hosts;
@@ -16,7 +18,9 @@ mod kill;
 mod limits;
 mod lockout;
 mod nodes;
+mod odd_contents;
 mod output;
+mod readiness;
 mod redis_kinds;
 mod redis_outage;
 mod round_trips;

@@ -1,12 +1,15 @@
 //! Every script of the contract against a real Redis: keys, arguments and reply are those of its type.
 
+use std::ops::Range;
+
 use domain::contract::history::HistoryStatus;
 use domain::contract::keys::Keys;
 use domain::contract::node::{Kind, Node};
 use domain::contract::record::{BLOCK_BYTES, Body, Document, EmployeeEntry, Encoding};
 use domain::contract::scripts::{
-    Admission, Admit, AskRefresh, CONFLICT, Call, CredentialCheck, FENCED, FindEmployee, Holding,
-    MISSING, NextGeneration, NoteFailure, Publish, ReadStatus, ReleaseLease, TakeLease, Unstage,
+    Admission, Admit, AskRefresh, CONFLICT, Call, CredentialCheck, DAMAGED, EmployeePart, FENCED,
+    FindEmployee, Holding, MISSING, NextGeneration, Publish, ReadStatus, ReleaseLease, SettleCheck,
+    TakeLease, Unstage,
 };
 use domain::settings::rate_limit::RateLimit;
 use end_to_end::Redis;
@@ -59,6 +62,22 @@ fn limits(text: &str) -> Vec<RateLimit> {
     RateLimit::parse_list(text).expect("limits")
 }
 
+/// Whether a request was admitted, and whether its credential is known to be right.
+fn admitted(admission: Admission) -> Option<bool> {
+    match admission {
+        Admission::Admitted {
+            now_ms,
+            current,
+            right,
+        } => {
+            assert!(now_ms > 1_700_000_000_000);
+            assert_eq!(current, b"a record");
+            Some(right)
+        }
+        _ => None,
+    }
+}
+
 #[tokio::test]
 async fn requests_are_admitted_limited_and_locked_out() {
     let scripts = Scripts::start().await;
@@ -71,46 +90,125 @@ async fn requests_are_admitted_limited_and_locked_out() {
         limits: &limits,
         failure_limits: &failure_limits,
         credential,
-        mac: "known",
+        mac: None,
     };
     scripts.set(&keys.current(), "a record").await;
-    let admitted = |admission, remembered| match admission {
-        Admission::Admitted {
-            now_ms,
-            current,
-            verified,
-        } => now_ms > 1_700_000_000_000 && current == b"a record" && verified == remembered,
-        _ => false,
-    };
     let right = request("right", CredentialCheck::Right);
     for _ in 0..3 {
-        assert!(admitted(scripts.call(&right).await, false));
+        assert_eq!(admitted(scripts.call(&right).await), Some(true));
     }
     let Admission::RateLimited { limit: 1, wait_ms } = scripts.call(&right).await else {
         panic!("three per minute are allowed");
     };
     assert!((1..=60_000).contains(&wait_ms), "{wait_ms}");
-
-    scripts.set(&keys.verified("known"), "1").await;
-    let unknown = request("unknown", CredentialCheck::Unknown);
-    assert!(admitted(scripts.call(&unknown).await, true));
     let none = request("none", CredentialCheck::None);
-    assert!(admitted(scripts.call(&none).await, true));
+    assert_eq!(admitted(scripts.call(&none).await), Some(false));
 
-    // One wrong password that is known at once, and one that was found out later.
     let wrong = request("wrong", CredentialCheck::Wrong);
-    assert!(admitted(scripts.call(&wrong).await, true));
-    let noted = NoteFailure {
-        keys,
-        client: "wrong",
-        failure_limits: &failure_limits,
-    };
-    scripts.call(&noted).await;
+    for _ in 0..2 {
+        assert_eq!(admitted(scripts.call(&wrong).await), Some(false));
+    }
     assert!((1..=3_600_000).contains(&scripts.time_to_live(&keys.failures(0, "wrong")).await));
-    let Admission::LockedOut { wait_ms } = scripts.call(&wrong).await else {
-        panic!("two are allowed");
+    for credential in [
+        CredentialCheck::Wrong,
+        CredentialCheck::Right,
+        CredentialCheck::None,
+    ] {
+        let Admission::LockedOut { wait_ms } = scripts.call(&request("wrong", credential)).await
+        else {
+            panic!("two are allowed");
+        };
+        assert!((1..=3_600_000).contains(&wait_ms), "{wait_ms}");
+    }
+    // But not who was right from there before.
+    scripts.set(&keys.known(None, "wrong"), "1").await;
+    let known = request("wrong", CredentialCheck::Right);
+    assert_eq!(admitted(scripts.call(&known).await), Some(true));
+    let day = scripts.time_to_live(&keys.known(None, "wrong")).await;
+    assert!((86_000_000..=86_400_000).contains(&day), "{day}");
+}
+
+#[tokio::test]
+async fn a_credential_is_checked_with_a_permit_and_counts_as_a_guess_meanwhile() {
+    let scripts = Scripts::start().await;
+    let keys = &scripts.keys;
+    let (limits, failure_limits) = (limits("100 per hour"), limits("2 per hour; 9 per day"));
+    let request = |client, mac| Admit {
+        keys,
+        scope: "incidents",
+        client,
+        limits: &limits,
+        failure_limits: &failure_limits,
+        credential: CredentialCheck::Unknown,
+        mac: Some(mac),
     };
-    assert!((1..=3_600_000).contains(&wait_ms), "{wait_ms}");
+    let settle = |client, mac, right| SettleCheck {
+        keys,
+        client,
+        failure_limits: failure_limits.len(),
+        mac,
+        right,
+    };
+    let counts = async |client: &str| {
+        let names = [keys.failures(0, client), keys.failures(1, client)];
+        let mut connection = scripts.connection.clone();
+        let counts: [Option<u64>; 2] = connection.mget(&names).await.expect("numbers");
+        counts.map(|count| count.unwrap_or(0))
+    };
+    scripts.set(&keys.current(), "a record").await;
+    assert_eq!(
+        admitted(scripts.call(&request("a", "one")).await),
+        Some(false)
+    );
+    assert_eq!(counts("a").await, [1, 1]);
+    let permit = scripts.time_to_live(&keys.check_permit(0)).await;
+    assert!((1..=10_000).contains(&permit), "{permit}");
+    // The same one is not checked twice at a time, from wherever it comes, and no more than two are.
+    assert_eq!(scripts.call(&request("b", "one")).await, Admission::Busy);
+    assert_eq!(
+        admitted(scripts.call(&request("a", "two")).await),
+        Some(false)
+    );
+    assert_eq!(scripts.call(&request("b", "three")).await, Admission::Busy);
+    assert_eq!((counts("a").await, counts("b").await), ([2, 2], [0, 0]));
+    let mut connection = scripts.connection.clone();
+    let requests: i64 = connection
+        .get(keys.limit("incidents", 0, "b"))
+        .await
+        .unwrap();
+    assert_eq!(requests, 0, "what is not admitted is not counted");
+    let locked = scripts.call(&request("a", "three")).await;
+    assert!(matches!(locked, Admission::LockedOut { .. }), "{locked:?}");
+
+    // A right one is no guess.
+    scripts.call(&settle("a", "one", true)).await;
+    assert_eq!(counts("a").await, [1, 1]);
+    assert_eq!(scripts.time_to_live(&keys.check_permit(0)).await, -2);
+    assert_eq!(
+        admitted(scripts.call(&request("a", "one")).await),
+        Some(true)
+    );
+    assert_eq!(
+        admitted(scripts.call(&request("b", "one")).await),
+        Some(true)
+    );
+    let remembered = scripts.time_to_live(&keys.verified(Some("one"))).await;
+    assert!((290_000..=300_000).contains(&remembered), "{remembered}");
+    // A wrong one stays one, and the permit is free.
+    scripts.call(&settle("a", "two", false)).await;
+    assert_eq!(counts("a").await, [1, 1]);
+    assert_eq!(scripts.time_to_live(&keys.check_permit(1)).await, -2);
+    assert_eq!(scripts.time_to_live(&keys.verified(Some("two"))).await, -2);
+    // What is settled when its window has ended leaves no counter behind.
+    assert_eq!(
+        admitted(scripts.call(&request("c", "four")).await),
+        Some(false)
+    );
+    let counters = [keys.failures(0, "c"), keys.failures(1, "c")];
+    let () = connection.del(&counters).await.unwrap();
+    scripts.call(&settle("c", "four", true)).await;
+    assert_eq!(counts("c").await, [0, 0]);
+    assert_eq!(scripts.time_to_live(&counters[0]).await, -2);
 }
 
 #[tokio::test]
@@ -146,6 +244,7 @@ async fn an_employee_is_found_across_blocks() {
         report: Body {
             bytes: report.len() as u64,
         },
+        employees: 2,
         employee,
     };
     assert_eq!(scripts.refusal(&search(3)).await, MISSING);
@@ -155,18 +254,31 @@ async fn an_employee_is_found_across_blocks() {
         let key = keys.block(1, Document::Report, Encoding::Identity, number as u32);
         scripts.set(&key, block).await;
     }
-    assert_eq!(
-        scripts.call(&search(3)).await.as_deref(),
-        Some(&report[..4])
-    );
-    let part = part.start as usize..part.end as usize;
-    assert_eq!(
-        scripts.call(&search(u64::MAX - 1)).await.as_deref(),
-        Some(&report[part])
-    );
+    let found = |range: Range<u64>| {
+        let bytes = report[range.start as usize..range.end as usize].to_vec();
+        Some(EmployeePart {
+            range,
+            bytes: Some(bytes),
+        })
+    };
+    assert_eq!(scripts.call(&search(3)).await, found(0..4));
+    assert_eq!(scripts.call(&search(u64::MAX - 1)).await, found(part));
     for stranger in [0, 4, u64::MAX] {
         assert_eq!(scripts.call(&search(stranger)).await, None);
     }
+    scripts.set(&keys.employees(1), &index[..20]).await;
+    assert_eq!(scripts.refusal(&search(3)).await, DAMAGED);
+
+    // Of a long one, only the place is told.
+    let long = 1..BLOCK_BYTES as u64 - 1;
+    let entry = |employee, part| EmployeeEntry { employee, part }.to_bytes().unwrap();
+    let index = [entry(3, long.clone()), entry(4, 0..1)].concat();
+    scripts.set(&keys.employees(1), &index).await;
+    let place = EmployeePart {
+        range: long,
+        bytes: None,
+    };
+    assert_eq!(scripts.call(&search(3)).await, Some(place));
 }
 
 #[tokio::test]

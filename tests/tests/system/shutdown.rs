@@ -206,16 +206,8 @@ async fn only_who_may_and_means_it_ends_the_service() {
         assert_eq!(answer.status, status);
     }
     goes_on(&mut service, &upstream).await;
-    let typed = [("sec-fetch-site", "none")];
-    let answer = client_of(&service)
-        .send(Method::GET, "/shutdown", &typed)
-        .await;
-    assert_eq!(answer.status, 200);
+    shut_down(&service.client, Method::GET).await;
     service.has_ended().await;
-}
-
-fn client_of(service: &Service) -> Client {
-    service.client.clone()
 }
 
 /// Two refreshes later, all of it still runs.

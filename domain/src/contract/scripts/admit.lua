@@ -1,8 +1,13 @@
-local limits, credential = tonumber(ARGV[1]), ARGV[2]
+local current, verified, known = KEYS[1], KEYS[2], KEYS[3]
+local credential, mac = ARGV[1], ARGV[2]
+local verified_ms, known_ms, permit_ms = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local longest, permits, limits = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local last_permit, last_limit = 3 + permits, 3 + permits + limits
 
 -- The count and the window of the limit whose counter is KEYS[i].
 local function terms(i)
-  return tonumber(ARGV[2 * i - 3]), tonumber(ARGV[2 * i - 2])
+  local at = 9 + 2 * (i - last_permit - 1)
+  return tonumber(ARGV[at]), tonumber(ARGV[at + 1])
 end
 
 -- How long the window of a counter still runs. One that never ends, or later than it can (Redis's
@@ -26,53 +31,80 @@ local function count(i)
   return counted > most, left(KEYS[i], window)
 end
 
+-- What the keys from `first` to `last` hold; false where there is nothing.
+local function values(first, last)
+  if first > last then
+    return {}
+  end
+  return redis.call('MGET', unpack(KEYS, first, last))
+end
+
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
-local failures = {}
-for i = 3 + limits, #KEYS do
-  failures[#failures + 1] = KEYS[i]
+local is_known = redis.call('EXISTS', known) == 1
+local right = credential == 'right'
+local free
+if credential == 'unknown' then
+  right = is_known or redis.call('EXISTS', verified) == 1
+  for i, checked in ipairs(values(4, last_permit)) do
+    if not right and checked == mac then
+      -- Another request is about to find out.
+      return {3, 0, 0, now, '', 0}
+    end
+    free = free or (not checked and KEYS[3 + i])
+  end
 end
-local failed, locked, wait, limiting = false, false, 0, 0
-if #failures > 0 then
-  for n, counted in ipairs(redis.call('MGET', unpack(failures))) do
-    if counted then
-      failed = true
-      local most, window = terms(2 + limits + n)
-      local ms = left(failures[n], window)
-      if (tonumber(counted) or 0) >= most and ms >= wait then
-        locked, wait, limiting = true, ms, n - 1
-      end
+
+local locked, wait, limiting = false, 0, 0
+for n, counted in ipairs(values(last_limit + 1, #KEYS)) do
+  if counted then
+    local counter = last_limit + n
+    local most, window = terms(counter)
+    local ms = left(KEYS[counter], window)
+    if (tonumber(counted) or 0) >= most and ms >= wait then
+      locked, wait, limiting = true, ms, n - 1
     end
   end
 end
-if locked then
+if locked and not (right and is_known) then
   return {2, wait, limiting, now, '', 0}
 end
 
 local refused = false
-for i = 3, 2 + limits do
+wait, limiting = 0, 0
+for i = last_permit + 1, last_limit do
   local exceeded, ms = count(i)
   if exceeded then
     refused = true
     if ms >= wait then
-      wait, limiting = ms, i - 3
+      wait, limiting = ms, i - last_permit - 1
     end
   end
 end
-if refused then
-  for i = 3, 2 + limits do
+local busy = credential == 'unknown' and not right and not free
+if refused or busy then
+  for i = last_permit + 1, last_limit do
     redis.call('DECR', KEYS[i])
   end
-  return {0, wait, limiting, now, '', 0}
+  return {refused and 0 or 3, wait, limiting, now, '', 0}
 end
 
-local verified = redis.call('EXISTS', KEYS[2])
-if credential == 'wrong' then
-  for i = 3 + limits, #KEYS do
+if right then
+  if mac ~= '' then
+    redis.call('SET', verified, 1, 'PX', verified_ms)
+  end
+  redis.call('SET', known, 1, 'PX', known_ms)
+elseif credential ~= 'none' then
+  -- A guess, until it is found right.
+  for i = last_limit + 1, #KEYS do
     count(i)
   end
-elseif failed and (credential == 'right' or (credential == 'unknown' and verified == 1)) then
-  redis.call('DEL', unpack(failures))
+  if free then
+    redis.call('SET', free, mac, 'PX', permit_ms)
+  end
 end
-return {1, 0, 0, now, redis.call('GET', KEYS[1]) or '', verified}
+if redis.call('STRLEN', current) > longest then
+  return redis.error_reply('DAMAGED the record of the snapshot is too long')
+end
+return {1, 0, 0, now, redis.call('GET', current) or '', right and 1 or 0}

@@ -4,14 +4,33 @@ use std::borrow::Cow;
 
 use super::{Argument, Call, Script, Values};
 use crate::contract::keys::Keys;
+use crate::contract::record::MAX_RECORD_BYTES;
 use crate::settings::rate_limit::RateLimit;
 
-/// `KEYS`: current, verified, one counter for each rate limit, then one for each limit of wrong
-/// passwords. `ARGV`: how many rate limits there are, what is known of the credential, then for each
-/// counter its count and its window in milliseconds.
+/// `KEYS`: current, verified, known, the permits, one counter for each rate limit, then one for each
+/// limit of wrong passwords. `ARGV`: what is known of the credential, its MAC (empty where it is not
+/// checked by hashing), how long a verified one is remembered, how long it is known from an address, how
+/// long a permit lasts (milliseconds), the longest record, how many permits and how many rate limits
+/// there are, then for each counter its count and its window in milliseconds.
 ///
-/// Returns `[outcome, wait_ms, limiting (0-based), now_ms, current or "", verified 0|1]`.
+/// Returns `[outcome, wait_ms, limiting (0-based), now_ms, current or "", right 0|1]`, or an error
+/// `DAMAGED`.
 static SCRIPT: Script = Script::new("admit", include_str!("admit.lua"));
+
+/// How long a credential that was found right by hashing is remembered after its last use, in
+/// milliseconds.
+pub(super) const VERIFIED_MS: u64 = 300_000;
+
+/// How long a right credential counts as known from an address after its last use there, in
+/// milliseconds: a day.
+pub(super) const KNOWN_MS: u64 = 86_400_000;
+
+/// How many credentials are checked by hashing at a time, over all servers of the service.
+pub(super) const PERMITS: usize = 2;
+
+/// A permit to check a credential is free again after so long, in milliseconds, should its holder be
+/// gone: much longer than any check takes.
+const PERMIT_MS: u64 = 10_000;
 
 /// A request that asks to be admitted.
 #[derive(Debug)]
@@ -26,11 +45,12 @@ pub struct Admit<'a> {
     pub limits: &'a [RateLimit],
     /// How many wrong passwords this client may send, to all scopes together.
     pub failure_limits: &'a [RateLimit],
-    /// What is known of the credential so far. An admitted [`Wrong`](CredentialCheck::Wrong) one is
-    /// counted as a guess; a right one ends the counting of guesses.
+    /// What is known of the credential so far. An admitted one that is not known to be right is counted
+    /// as a guess. One that was right from this client within a day is admitted although others have
+    /// guessed there; it does not end the counting of their guesses.
     pub credential: CredentialCheck,
-    /// The keyed hash by which a verified credential is remembered.
-    pub mac: &'a str,
+    /// The keyed hash that stands for the credential; none where it is not checked by hashing.
+    pub mac: Option<&'a str>,
 }
 
 /// What is known of a credential before Redis is asked.
@@ -40,7 +60,9 @@ pub enum CredentialCheck {
     Right,
     /// It is not.
     Wrong,
-    /// It has to be checked by hashing, unless it is remembered as verified.
+    /// It has to be checked by hashing, unless it is remembered as verified or known from the client. When it is admitted without
+    /// being remembered, a permit to check it is taken, and it counts as a guess until
+    /// [`SettleCheck`](super::SettleCheck) says what came of it.
     Unknown,
     /// There is none, or none that is well-formed: nobody guesses that way.
     None,
@@ -66,8 +88,9 @@ pub enum Admission {
         now_ms: u64,
         /// The current record as it is stored; empty if there is none.
         current: Vec<u8>,
-        /// Whether the credential is remembered as verified.
-        verified: bool,
+        /// Whether the credential is known to be right, from the request itself or since it is
+        /// remembered.
+        right: bool,
     },
     /// It is one too many.
     RateLimited {
@@ -76,12 +99,15 @@ pub enum Admission {
         /// When that limit's window ends, in milliseconds from now.
         wait_ms: u64,
     },
-    /// As many wrong passwords came from this client as a limit allows: not even the right one is
-    /// admitted.
+    /// As many wrong passwords came from this client as a limit allows: nothing is admitted but a right
+    /// credential that is known from there.
     LockedOut {
         /// When it may try again, in milliseconds from now.
         wait_ms: u64,
     },
+    /// The credential has to be checked by hashing, and as many are being checked as may be at a time; or
+    /// this very one is.
+    Busy,
 }
 
 impl Call for Admit<'_> {
@@ -93,9 +119,11 @@ impl Call for Admit<'_> {
 
     fn keys(&self) -> Vec<Cow<'_, str>> {
         let (limits, failures) = (self.limits.len(), self.failure_limits.len());
-        let mut names = Vec::with_capacity(2 + limits + failures);
+        let mut names = Vec::with_capacity(3 + PERMITS + limits + failures);
         names.push(self.keys.current().into());
         names.push(self.keys.verified(self.mac).into());
+        names.push(self.keys.known(self.mac, self.client).into());
+        names.extend((0..PERMITS).map(|permit| self.keys.check_permit(permit).into()));
         names.extend(
             (0..limits).map(|limit| self.keys.limit(self.scope, limit, self.client).into()),
         );
@@ -105,15 +133,24 @@ impl Call for Admit<'_> {
 
     fn arguments(&self) -> Vec<Argument<'_>> {
         let terms = self.limits.iter().chain(self.failure_limits);
-        let mut arguments = vec![self.limits.len().into(), self.credential.name().into()];
-        arguments
-            .extend(terms.flat_map(|limit| [limit.count, limit.window_ms].map(Argument::from)));
+        let mut arguments = vec![
+            self.credential.name().into(),
+            self.mac.unwrap_or_default().into(),
+            VERIFIED_MS.into(),
+            KNOWN_MS.into(),
+            PERMIT_MS.into(),
+            MAX_RECORD_BYTES.into(),
+            PERMITS.into(),
+            self.limits.len().into(),
+        ];
+        let terms = terms.flat_map(|limit| [limit.count, limit.window_ms]);
+        arguments.extend(terms.map(Argument::from));
         arguments
     }
 
     fn parse(mut values: Values<'_>) -> Option<Admission> {
         let (outcome, wait_ms, limit) = (values.integer()?, values.count()?, values.count()?);
-        let (now_ms, current, verified) = (values.count()?, values.bytes()?, values.integer()?);
+        let (now_ms, current, right) = (values.count()?, values.bytes()?, values.integer()?);
         match outcome {
             0 => Some(Admission::RateLimited {
                 limit: usize::try_from(limit).ok()?,
@@ -122,9 +159,10 @@ impl Call for Admit<'_> {
             1 => Some(Admission::Admitted {
                 now_ms,
                 current,
-                verified: verified == 1,
+                right: right == 1,
             }),
             2 => Some(Admission::LockedOut { wait_ms }),
+            3 => Some(Admission::Busy),
             _ => None,
         }
     }

@@ -12,8 +12,8 @@ mod ask_refresh;
 mod find_employee;
 mod lease;
 mod next_generation;
-mod note_failure;
 mod publish;
+mod settle_check;
 mod status;
 mod unstage;
 
@@ -24,16 +24,19 @@ use thiserror::Error;
 
 pub use admit::{Admission, Admit, CredentialCheck};
 pub use ask_refresh::AskRefresh;
-pub use find_employee::FindEmployee;
+pub use find_employee::{EmployeePart, FindEmployee};
 pub use lease::{Holding, ReleaseLease, TakeLease};
 pub use next_generation::NextGeneration;
-pub use note_failure::NoteFailure;
 pub use publish::Publish;
+pub use settle_check::SettleCheck;
 pub use status::{ReadStatus, Reports};
 pub use unstage::Unstage;
 
 /// The code of the error with which a script says that a part of a generation is not there.
 pub const MISSING: &str = "MISSING";
+
+/// The code of the error with which a script says that something in Redis cannot be what it is.
+pub const DAMAGED: &str = "DAMAGED";
 
 /// The code of the error with which [`Publish`] says that another refresher leads.
 pub const FENCED: &str = "FENCED";

@@ -10,18 +10,27 @@ local function ask(otherwise, ...)
   return answer
 end
 
-local history = ask('', 'GET', KEYS[2])
-if #history > longest then
-  history = ''
+-- A field of a hash, unless it is too long.
+local function field(key, name)
+  if ask(0, 'HSTRLEN', key, name) > longest then
+    return nil
+  end
+  return ask(nil, 'HGET', key, name)
+end
+
+local nodes = ask(0, 'HLEN', KEYS[4])
+if nodes > most then
+  return redis.error_reply('DAMAGED there are too many nodes: ' .. nodes)
+end
+local history = ''
+if ask(0, 'STRLEN', KEYS[2]) <= longest then
+  history = ask('', 'GET', KEYS[2])
 end
 local told = {ask(0, 'XLEN', KEYS[1]), history}
 for i, state in ipairs({'healthy', 'hanging', 'offline'}) do
-  told[2 + i] = tonumber(ask(0, 'HGET', KEYS[3], state)) or 0
+  told[2 + i] = tonumber(field(KEYS[3], state) or 0) or 0
 end
-for _, node in ipairs(ask({}, 'HVALS', KEYS[4])) do
-  if most > 0 and #node <= longest then
-    told[#told + 1] = node
-    most = most - 1
-  end
+for _, name in ipairs(ask({}, 'HKEYS', KEYS[4])) do
+  told[#told + 1] = field(KEYS[4], name)
 end
 return told

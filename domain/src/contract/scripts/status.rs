@@ -7,15 +7,16 @@ use crate::contract::history::HistoryStatus;
 use crate::contract::keys::Keys;
 use crate::contract::node::Node;
 
-/// `KEYS`: dead-letters, history, node-changes, nodes. `ARGV`: how many nodes to return at most, and how
-/// many bytes the record of a node or of the history may have (a longer one is left out). Returns
+/// `KEYS`: dead-letters, history, node-changes, nodes. `ARGV`: how many nodes there may be, and how many
+/// bytes the record of a node or of the history may have (a longer one is left out). Returns
 /// `[length of dead-letters, history or "", changes to healthy, to hanging, to offline, node, node, …]`:
-/// flat, as Spin hands no other list to a component. A key of the wrong kind counts as absent.
+/// flat, as Spin hands no other list to a component; or an error `DAMAGED` when there are more nodes. A
+/// key of the wrong kind counts as absent.
 static SCRIPT: Script = Script::new("status", include_str!("status.lua"));
 
-/// How many nodes are read: somewhat more than are shown, so that those that were gone long ago do not
-/// crowd out others.
-const MOST_NODES: u64 = 1000;
+/// How many nodes there may be: many more than a service has, also within the hour in which those that have
+/// gone are still listed, and few enough to be read at once.
+const MOST_NODES: u64 = 5000;
 
 /// Bytes that one record may have. They have some hundreds; a longer one is none of ours.
 const LONGEST_RECORD: u64 = 8192;
