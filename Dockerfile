@@ -1,5 +1,6 @@
 # One build, three images: `docker build --target api|refresher|upstream`.
-# No secret is in any of them: settings come from the environment and from config/config.yaml.
+# No setting is in any of them: they come from the environment, and from a config/config.yaml that is
+# mounted in place of the empty one.
 
 ARG BUILD_IMAGE=rust:1.95-slim-bookworm
 ARG BASE_IMAGE=debian:bookworm-slim
@@ -11,7 +12,8 @@ WORKDIR /source
 COPY . .
 RUN cargo build --release --locked --package refresher --package host --package demo-upstream \
  && cargo build --locked --package api-component --target wasm32-wasip2 --profile component \
- && mkdir -p /app/target/wasm32-wasip2/component /app/history \
+ && mkdir -p /app/target/wasm32-wasip2/component /app/config /app/history \
+ && printf '' > /app/config/config.yaml \
  && cp target/release/refresher target/release/host target/release/demo-upstream /app/ \
  && cp target/wasm32-wasip2/component/api_component.wasm /app/target/wasm32-wasip2/component/
 
@@ -34,7 +36,7 @@ CMD ["--listen", "0.0.0.0:9100"]
 # --- refresher: fills Redis ---
 FROM base AS refresher
 COPY --from=build /app/refresher /usr/local/bin/
-COPY config config
+COPY --from=build /app/config config
 # A volume that is mounted here takes over whose it is.
 COPY --from=build --chown=65534:65534 /app/history history
 ENTRYPOINT ["refresher"]

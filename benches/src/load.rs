@@ -31,7 +31,7 @@ impl Load {
 pub(crate) fn http(
     contenders: &Path,
     url: &str,
-    fields: &[(&str, &str)],
+    fields: &[(&str, String)],
     connections: u32,
     seconds: u32,
 ) -> Result<Load> {

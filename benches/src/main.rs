@@ -2,17 +2,21 @@
 //! `cargo xtask bench` provides what it needs and starts it.
 
 mod contender;
+mod http;
+mod json;
 mod load;
 mod measure;
 mod refresh;
 mod requests;
 mod servers;
+mod smoke;
 mod table;
-
-use std::path::PathBuf;
+mod tools;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+
+use tools::Tools;
 
 /// Measures a refresh and a request, each side by side with other ways to do the same, all in one
 /// run and in turn, and writes tables of medians.
@@ -46,29 +50,14 @@ enum Task {
         #[arg(long, default_value_t = 3)]
         seconds: u32,
     },
+    /// One answer of everyone, compared with ours; nothing is measured
+    Smoke {
+        #[command(flatten)]
+        tools: Tools,
+    },
     /// One way to make the report, in a process of its own; its times and its memory as JSON
     #[command(hide = true)]
     Contender(contender::Options),
-}
-
-/// What `cargo xtask bench` provides.
-#[derive(clap::Args, Clone)]
-struct Tools {
-    /// The folder of our programs
-    #[arg(long)]
-    programs: PathBuf,
-    /// The application's manifest
-    #[arg(long)]
-    manifest: PathBuf,
-    /// A Python with the packages of benches/requirements.txt
-    #[arg(long)]
-    python: PathBuf,
-    /// The folder `contenders` of this package
-    #[arg(long)]
-    contenders: PathBuf,
-    /// Where generated data and results go
-    #[arg(long)]
-    out: PathBuf,
 }
 
 fn main() -> Result<()> {
@@ -83,6 +72,7 @@ fn main() -> Result<()> {
             rounds,
             seconds,
         } => requests::run(&tools, rounds, seconds),
+        Task::Smoke { tools } => smoke::run(&tools),
         Task::Contender(options) => contender::run(&options),
     }
 }

@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::Tools;
 use crate::contender::{Answers, Measured};
+use crate::json::same_values;
 use crate::measure::{Rounds, median};
 use crate::servers::Server;
+use crate::smoke::ROWS;
 use crate::table::{self, Table, ratio, time};
+use crate::tools::{Need, Tools};
 
 /// Who competes.
 #[derive(Clone, Copy)]
@@ -28,7 +30,16 @@ struct Contender {
 enum Run {
     Ours(usize),
     Rust(&'static str, usize),
-    Python(&'static str),
+    Python(&'static str, &'static [Need]),
+}
+
+impl Run {
+    const fn needs(self) -> &'static [Need] {
+        match self {
+            Self::Ours(_) | Self::Rust(..) => &[],
+            Self::Python(_, needs) => needs,
+        }
+    }
 }
 
 /// Beyond it, the others need more memory than most machines have.
@@ -46,19 +57,34 @@ fn contenders(threads: usize) -> Vec<Contender> {
             Run::Rust("plain", 1),
             MILLION,
         ),
-        new("DuckDB, all cores", Run::Python("duckdb_sql.py"), u64::MAX),
+        new(
+            "DuckDB, all cores",
+            Run::Python("duckdb_sql.py", &[Need::Module("duckdb")]),
+            u64::MAX,
+        ),
         new(
             "Polars, all cores",
-            Run::Python("polars_frames.py"),
+            Run::Python("polars_frames.py", &[Need::Module("polars")]),
             MILLION,
         ),
-        new("pandas", Run::Python("pandas_frames.py"), MILLION),
+        new(
+            "pandas",
+            Run::Python("pandas_frames.py", &[Need::Module("pandas")]),
+            MILLION,
+        ),
         new(
             "Python dictionaries",
-            Run::Python("python_dictionary.py"),
+            Run::Python("python_dictionary.py", &[Need::Module("json")]),
             MILLION,
         ),
-        new("jq", Run::Python("jq_program.py"), 100_000),
+        new(
+            "jq",
+            Run::Python(
+                "jq_program.py",
+                &[Need::Module("json"), Need::Program("jq", "--version")],
+            ),
+            100_000,
+        ),
         new(VALIDATE, Run::Rust("validate", 1), u64::MAX),
     ]);
     if threads > 1 {
@@ -113,6 +139,7 @@ pub(crate) fn run(tools: &Tools, sizes: &[u64], rounds: u32) -> Result<()> {
             },
             input: Answers::load(&data)?.bytes(),
             data,
+            times: times(rows),
         };
         let measured = size.compare(&mut tables)?;
         size.stages(&mut tables)?;
@@ -137,6 +164,41 @@ pub(crate) fn run(tools: &Tools, sizes: &[u64], rounds: u32) -> Result<()> {
     }
     tables.push(curve);
     table::publish(&tools.out, "refresh", &table::about(rounds), &tables)
+}
+
+/// Lets everyone make the report once and compares it with ours, then publishes it; who was skipped,
+/// and why.
+pub(crate) fn smoke(tools: &Tools) -> Result<Vec<(&'static str, String)>> {
+    let data = generated(tools, ROWS)?;
+    let size = Size {
+        tools,
+        rows: ROWS,
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        rounds: 1,
+        input: Answers::load(&data)?.bytes(),
+        data,
+        times: 1,
+    };
+    let mut skipped = Vec::new();
+    let all = contenders(size.threads);
+    for contender in &all {
+        if let Some(why) = tools.missing(contender.run.needs()) {
+            skipped.push((contender.name, why));
+            continue;
+        }
+        size.turn(contender)?;
+        let found = match contender.name {
+            floor if floor.starts_with("floor") => "nothing to compare",
+            report => size.equal(report)?,
+        };
+        eprintln!("refresh: {}: {found}", contender.name);
+    }
+    for contender in &all {
+        let _ = fs::remove_file(size.report(contender.name));
+    }
+    size.stages(&mut Vec::new())?;
+    eprintln!("refresh: ours, stage by stage: done");
+    Ok(skipped)
 }
 
 /// The folder with upstream's answers, made if it is not there.
@@ -167,6 +229,8 @@ struct Size<'a> {
     rounds: u32,
     input: u64,
     data: PathBuf,
+    /// How often a process does it.
+    times: u32,
 }
 
 impl Size<'_> {
@@ -179,10 +243,10 @@ impl Size<'_> {
     fn turn(&self, contender: &Contender) -> Result<Measured> {
         // What has been written before is not to be written to the disk meanwhile.
         let _ = Command::new("sync").status();
-        let times = times(self.rows).to_string();
+        let times = self.times.to_string();
         let report = self.report(contender.name);
         let mut command = match contender.run {
-            Run::Python(file) => {
+            Run::Python(file, _) => {
                 let mut command = Command::new(&self.tools.python);
                 command
                     .arg(self.tools.contenders.join(file))
@@ -240,7 +304,7 @@ impl Size<'_> {
                         peaks.insert(contender.name, measured.peak_bytes);
                     }
                     // Ours must not fail; of the others it is a result.
-                    Err(error) if matches!(contender.run, Run::Python(_)) => {
+                    Err(error) if matches!(contender.run, Run::Python(..)) => {
                         eprintln!("{error:#}");
                         failures.insert(contender.name, "fails".to_owned());
                     }
@@ -325,9 +389,7 @@ impl Size<'_> {
         if self.rows > MILLION {
             return Ok("not compared");
         }
-        // Some print a number in other digits. The order of members counts in what follows, too.
-        let parse = |json: &[u8]| serde_json::from_slice::<Ordered>(json);
-        if parse(&found)? == parse(&ours)? {
+        if same_values(&found, &ours)? {
             return Ok("same values");
         }
         bail!("{name} makes another report: see {}", path.display());
@@ -350,7 +412,7 @@ impl Size<'_> {
                     self.rows
                 );
                 for way in ["whole", "unchanged"] {
-                    let times = times(self.rows).to_string();
+                    let times = self.times.to_string();
                     let _ = Command::new("sync").status();
                     let mut command = Command::new(std::env::current_exe()?);
                     command
@@ -425,23 +487,4 @@ fn measured(command: &mut Command) -> Result<Measured> {
         String::from_utf8_lossy(&output.stderr).trim()
     );
     serde_json::from_slice(&output.stdout).context("it printed no measurement")
-}
-
-/// JSON in which the order of members counts.
-#[derive(Debug, PartialEq, serde::Deserialize)]
-#[serde(untagged)]
-enum Ordered {
-    List(Vec<Self>),
-    Members(OrderedMembers),
-    Leaf(Value),
-}
-
-#[derive(Debug, PartialEq)]
-struct OrderedMembers(Vec<(String, Ordered)>);
-
-impl<'de> serde::Deserialize<'de> for OrderedMembers {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let members = indexmap::IndexMap::<String, Ordered>::deserialize(deserializer)?;
-        Ok(Self(members.into_iter().collect()))
-    }
 }

@@ -12,11 +12,14 @@ use domain::contract::keys::Keys;
 use domain::contract::record::{Current, Document, Encoding};
 use serde_json::json;
 
-use crate::Tools;
+use crate::http;
+use crate::json::same_values;
 use crate::load::{self, Load};
 use crate::measure::Rounds;
 use crate::servers::{Server, free_port};
+use crate::smoke::ROWS;
 use crate::table::{self, Table, ratio, time};
+use crate::tools::{Need, Tools};
 
 const ID: &str = "bench";
 const PASSWORD: &str = "a password for benchmarks";
@@ -55,6 +58,12 @@ const NGINX: &str = "nginx, a file";
 const FLASK: &str = "Flask";
 const REDIS: &str = "Redis GET";
 
+/// What those need that are not ours.
+const NEEDS: [(&str, &[Need]); 2] = [
+    (NGINX, &[Need::Program("nginx", "-v")]),
+    (FLASK, &[Need::Module("flask"), Need::Module("redis")]),
+];
+
 /// Connections at which all are compared; ours and the native one also with others.
 const ALL_AT: u32 = 8;
 const CONNECTIONS: [u32; 3] = [1, 8, 64];
@@ -64,11 +73,34 @@ pub(crate) fn run(tools: &Tools, rounds: u32, seconds: u32) -> Result<()> {
     fs::create_dir_all(&tools.out)?;
     let mut tables = Vec::new();
     for rows in [2_100, 100_000] {
-        let stage = Stage::set(tools, rows)?;
+        let stage = Stage::set(tools, rows, &[])?;
         stage.compare(rounds, seconds, &mut tables)?;
         stage.first_requests(rounds, seconds, &mut tables)?;
     }
     table::publish(&tools.out, "requests", &table::about(rounds), &tables)
+}
+
+/// Asks everyone once in each way and compares the answer with the report; who was skipped, and why.
+pub(crate) fn smoke(tools: &Tools) -> Result<Vec<(&'static str, String)>> {
+    let missing = NEEDS.iter().filter_map(|(who, needs)| {
+        let why = tools.missing(needs)?;
+        Some((*who, why))
+    });
+    let skipped: Vec<_> = missing.collect();
+    let without: Vec<&str> = skipped.iter().map(|(who, _)| *who).collect();
+    let stage = Stage::set(tools, ROWS, &without)?;
+    let report = fs::read(tools.out.join("files/plain"))?;
+    for who in [OURS, NATIVE, NGINX, FLASK] {
+        if without.contains(&who) {
+            continue;
+        }
+        for mode in Mode::ALL {
+            let what = || format!("{who}, {}", mode.name());
+            let found = stage.ask(who, mode, &report).with_context(what)?;
+            eprintln!("requests: {}: {found}", what());
+        }
+    }
+    Ok(skipped)
 }
 
 /// All servers with the same snapshot.
@@ -78,14 +110,15 @@ struct Stage<'a> {
     record: Current,
     ours: Server,
     native: Server,
-    nginx: Server,
-    flask: Server,
+    nginx: Option<Server>,
+    flask: Option<Server>,
     redis: Server,
     authorization: String,
 }
 
 impl<'a> Stage<'a> {
-    fn set(tools: &'a Tools, rows: u64) -> Result<Self> {
+    /// Fills a Redis with so many rows and starts everyone but `without`.
+    fn set(tools: &'a Tools, rows: u64, without: &[&str]) -> Result<Self> {
         let redis = Server::redis(&tools.out)?;
         let url = format!("redis://127.0.0.1:{}", redis.port);
         fill(tools, &url, rows)?;
@@ -115,17 +148,16 @@ impl<'a> Stage<'a> {
             .envs(environment)
             .env("LISTEN", format!("127.0.0.1:{native}"));
         let native = Server::start("native", command, native, &tools.out)?;
-        let flask = free_port()?;
-        let mut command = Command::new(&tools.python);
-        command
-            .arg(tools.contenders.join("flask_app.py"))
-            .envs(environment)
-            .env("REPORT", folder.join("plain"))
-            .env("PORT", flask.to_string());
         Ok(Self {
-            flask: Server::start("flask", command, flask, &tools.out)?,
+            flask: match without.contains(&FLASK) {
+                true => None,
+                false => Some(flask(tools, &environment, &folder)?),
+            },
             ours: host(tools, &url, &[])?,
-            nginx: nginx(&tools.out)?,
+            nginx: match without.contains(&NGINX) {
+                true => None,
+                false => Some(nginx(&tools.out)?),
+            },
             tools,
             rows,
             record,
@@ -137,20 +169,67 @@ impl<'a> Stage<'a> {
 
     /// Lets `who` have its turn.
     fn turn(&self, who: &str, mode: Mode, connections: u32, seconds: u32) -> Result<Load> {
-        let (server, path) = match who {
-            OURS => (&self.ours, "incidents"),
-            NATIVE => (&self.native, "incidents"),
-            FLASK => (&self.flask, "incidents"),
-            _ => (
-                &self.nginx,
-                match mode {
-                    Mode::NotModified => "plain",
-                    Mode::Coded(_) => mode.name(),
-                },
-            ),
-        };
-        let url = format!("http://127.0.0.1:{}/{path}", server.port);
+        let (port, path) = self.place(who, mode)?;
+        let url = format!("http://127.0.0.1:{port}{path}");
         self.load(&url, who, mode, connections, seconds)
+    }
+
+    /// Where `who` answers.
+    fn place(&self, who: &str, mode: Mode) -> Result<(u16, String)> {
+        let server = match who {
+            OURS => Some(&self.ours),
+            NATIVE => Some(&self.native),
+            FLASK => self.flask.as_ref(),
+            _ => self.nginx.as_ref(),
+        };
+        let server = server.with_context(|| format!("{who} does not run"))?;
+        let path = match (who, mode) {
+            (NGINX, Mode::Coded(coding)) if coding != Encoding::Identity => coding.name(),
+            (NGINX, _) => "plain",
+            _ => "incidents",
+        };
+        Ok((server.port, format!("/{path}")))
+    }
+
+    /// What a request to `who` says.
+    fn fields(&self, who: &str, mode: Mode) -> Vec<(&'static str, String)> {
+        let mut fields = vec![("Authorization", self.authorization.clone())];
+        match mode {
+            // The time that nginx gives a file is not in the future.
+            Mode::NotModified if who == NGINX => fields.push((
+                "If-Modified-Since",
+                "Fri, 31 Dec 2100 23:59:59 GMT".to_owned(),
+            )),
+            Mode::NotModified => {
+                fields.push(("If-None-Match", format!("\"{}\"", self.record.etag)));
+            }
+            Mode::Coded(Encoding::Identity) => {}
+            Mode::Coded(coding) => fields.push(("Accept-Encoding", coding.name().to_owned())),
+        }
+        fields
+    }
+
+    /// Asks `who` once: what was right about the answer.
+    fn ask(&self, who: &str, mode: Mode, report: &[u8]) -> Result<&'static str> {
+        let (port, path) = self.place(who, mode)?;
+        let fields = self.fields(who, mode);
+        let fields: Vec<(&str, &str)> = fields
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        let answer = http::get(port, &path, &fields)?;
+        // The service that ours replaces knows no conditions.
+        if mode == Mode::NotModified && who != FLASK {
+            ensure!(answer.status == 304, "it answers {}", answer.status);
+            return Ok("not modified");
+        }
+        ensure!(answer.status == 200, "it answers {}", answer.status);
+        let found = answer.decoded()?;
+        if found == report {
+            return Ok("same bytes");
+        }
+        ensure!(same_values(&found, report)?, "it is another report");
+        Ok("same values")
     }
 
     fn load(
@@ -161,17 +240,7 @@ impl<'a> Stage<'a> {
         connections: u32,
         seconds: u32,
     ) -> Result<Load> {
-        let own = format!("\"{}\"", self.record.etag);
-        let mut fields = vec![("Authorization", self.authorization.as_str())];
-        match mode {
-            // The time that nginx gives a file is not in the future.
-            Mode::NotModified if who == NGINX => {
-                fields.push(("If-Modified-Since", "Fri, 31 Dec 2100 23:59:59 GMT"));
-            }
-            Mode::NotModified => fields.push(("If-None-Match", own.as_str())),
-            Mode::Coded(Encoding::Identity) => {}
-            Mode::Coded(coding) => fields.push(("Accept-Encoding", coding.name())),
-        }
+        let fields = self.fields(who, mode);
         load::http(&self.tools.contenders, url, &fields, connections, seconds)
             .with_context(|| format!("{who}, {}", mode.name()))
     }
@@ -436,6 +505,18 @@ fn host(tools: &Tools, redis: &str, arguments: &[&str]) -> Result<Server> {
     Server::start("host", command, port, &tools.out)
 }
 
+/// The service that ours replaces, with the report in `files`.
+fn flask(tools: &Tools, environment: &[(&str, &str)], files: &Path) -> Result<Server> {
+    let port = free_port()?;
+    let mut command = Command::new(&tools.python);
+    command
+        .arg(tools.contenders.join("flask_app.py"))
+        .envs(environment.iter().copied())
+        .env("REPORT", files.join("plain"))
+        .env("PORT", port.to_string());
+    Server::start("flask", command, port, &tools.out)
+}
+
 fn nginx(folder: &Path) -> Result<Server> {
     let port = free_port()?;
     let home = folder.join("nginx");
@@ -471,23 +552,11 @@ fn nginx(folder: &Path) -> Result<Server> {
     let server = Server::start("nginx", command, port, folder)?;
     // Its workers read the files as another user where it is started by root.
     let started = Instant::now();
-    while !is_served(server.port) {
+    while !http::get(port, "/plain", &[]).is_ok_and(|answer| answer.status == 200) {
         if started.elapsed() > Duration::from_secs(10) {
             bail!("nginx cannot read {}", folder.join("files").display());
         }
         std::thread::sleep(Duration::from_millis(50));
     }
     Ok(server)
-}
-
-fn is_served(port: u16) -> bool {
-    use std::io::{Read as _, Write as _};
-    let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", port)) else {
-        return false;
-    };
-    let mut start = [0; 12];
-    stream
-        .write_all(b"HEAD /plain HTTP/1.0\r\n\r\n")
-        .and_then(|()| stream.read_exact(&mut start))
-        .is_ok_and(|()| start.ends_with(b"200"))
 }

@@ -7,6 +7,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How often it is looked whether one is where it is to be.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// How long one may take to end when it is asked to.
+const END: Duration = Duration::from_secs(2);
 
 /// How long one may take to listen.
 const START: Duration = Duration::from_secs(60);
@@ -44,7 +51,7 @@ impl Server {
             if started.elapsed() > START {
                 bail!("{name} does not listen: see {}", log.display());
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(LOOK_EVERY);
         }
         Ok(server)
     }
@@ -92,7 +99,15 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // All of ours end on their own or hold nothing.
+        // Asked first, since nginx leaves its workers behind when it is killed.
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let asked = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) && asked.elapsed() < END {
+            std::thread::sleep(LOOK_EVERY);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

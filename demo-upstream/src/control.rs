@@ -7,7 +7,8 @@ use hyper::body::Incoming;
 
 use crate::fault::{Fault, FaultError};
 use crate::outgoing::{self, Body};
-use crate::server::{State, not_allowed, plain};
+use crate::reply::{not_allowed, plain};
+use crate::state::State;
 
 /// The largest body that is taken, in bytes: a payload to serve.
 const LARGEST: usize = 256 << 20;

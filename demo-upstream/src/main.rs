@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,7 +16,7 @@ use demo_upstream::generate::{Dataset, MOST_EMPLOYEES, MOST_ROWS, Options};
 use demo_upstream::server::{Config, Server};
 use domain::settings::credentials::{Account, ExpectedPassword, Secret};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// A believable upstream API: seven types of incidents and the identity map, made from a seed.
 ///
@@ -25,7 +25,8 @@ use tracing_subscriber::EnvFilter;
 /// SERVICE_PASSWORD) say who may ask. When it is ready it prints `listening on http://ADDRESS`.
 /// SIGTERM or SIGINT ends it.
 ///
-/// The same options give the same data. RUST_LOG=debug shows each answer.
+/// The same options give the same data. It logs to standard error; RUST_LOG (error, warn, info, debug)
+/// says how much, and debug shows each answer.
 ///
 /// Exit codes: 0 ended by a signal, or files written; 1 it could not run; 2 wrong usage or
 /// credentials missing.
@@ -125,16 +126,13 @@ fn time(text: &str) -> Result<Duration, String> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()))
-        .with_writer(std::io::stderr)
-        .init();
+    log();
     let done = match arguments.command {
         Some(Command::Generate { out, data }) => generate(&out, &data),
         None => match account() {
             Ok(account) => serve(arguments.serve, account),
             Err(error) => {
-                eprintln!("demo-upstream: {error:#}");
+                tell(&error);
                 return ExitCode::from(2);
             }
         },
@@ -142,10 +140,29 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("demo-upstream: {error:#}");
+            tell(&error);
             ExitCode::FAILURE
         }
     }
+}
+
+/// Begins to log. A word that is no level, an empty one too, counts as not set.
+fn log() {
+    let level = env::var("RUST_LOG").ok().filter(|level| !level.is_empty());
+    let level = level.and_then(|level| level.parse::<LevelFilter>().ok());
+    let is_plain = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    tracing_subscriber::fmt()
+        .with_max_level(level.unwrap_or(LevelFilter::INFO))
+        // What cannot be written, to a closed pipe or a full disk, must not end the program.
+        .log_internal_errors(false)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal() && !is_plain)
+        .init();
+}
+
+/// Says why the program ends, if there is anybody to hear it.
+fn tell(error: &anyhow::Error) {
+    let _ = writeln!(io::stderr(), "demo-upstream: {error:#}");
 }
 
 fn generate(out: &PathBuf, data: &Data) -> Result<()> {
@@ -174,7 +191,7 @@ async fn serve(options: Serve, account: Account) -> Result<()> {
         control: options.control,
     };
     let server = Server::bind(config, dataset).await?;
-    let mut stdout = std::io::stdout();
+    let mut stdout = io::stdout();
     writeln!(stdout, "listening on http://{}", server.address()?)
         .and_then(|()| stdout.flush())
         .context("cannot tell the address on standard output")?;

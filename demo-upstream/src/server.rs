@@ -3,12 +3,11 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use domain::settings::credentials::{Account, Presented};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -18,11 +17,14 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::control;
-use crate::fault::{Effect, Fault, FaultError, PlannedFault, Plans};
+use crate::fault::{Effect, Fault, FaultError};
 use crate::generate::{Dataset, IDENTITIES, Payload};
-use crate::journal::{InFlight, Journal};
-use crate::outgoing::{self, Body, BrokenOff, Outgoing};
+use crate::journal::InFlight;
+use crate::outgoing::{Body, BrokenOff, Outgoing};
+use crate::reply::{html, json, not_allowed, plain, redirect, unauthorized};
 use crate::socket::{Ending, Socket};
+pub use crate::state::Config;
+use crate::state::State;
 
 /// Connections served at a time; further ones wait.
 const MOST_CONNECTIONS: usize = 4096;
@@ -39,51 +41,17 @@ const ENDLESS: (&str, &str) = (
     r#",{"priority":"low","employee_id":1,"timestamp":1629939474.1346128}"#,
 );
 
-/// How the server behaves.
-#[derive(Debug)]
-pub struct Config {
-    /// Where to listen; port 0 picks a free one.
-    pub listen: SocketAddr,
-    /// Who may ask.
-    pub account: Account,
-    /// New rows of each type in a minute.
-    pub growth: u32,
-    /// How many rows of each type the dataset begins with.
-    pub per_type: u64,
-    /// The shortest and the longest time until an answer begins.
-    pub latency: (Duration, Duration),
-    /// Faults from the start.
-    pub faults: Vec<PlannedFault>,
-    /// The seed of latencies and of faults by chance.
-    pub seed: u64,
-    /// Whether `/control/` is served, to this machine only.
-    pub control: bool,
-}
-
 /// A server that listens but does not answer yet.
 pub struct Server {
     listener: TcpListener,
     state: Arc<State>,
 }
 
-/// What all connections share.
-pub(crate) struct State {
-    account: Account,
-    growth: u32,
-    per_type: u64,
-    latency: (Duration, Duration),
-    control: bool,
-    started: Instant,
-    dataset: Mutex<Dataset>,
-    plans: Mutex<Plans>,
-    pub(crate) journal: Journal,
-}
-
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address is in use, or not this machine's.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}")]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -101,25 +69,11 @@ impl Server {
     /// # Errors
     /// When the address cannot be listened on, or a fault names no endpoint.
     pub async fn bind(config: Config, dataset: Dataset) -> Result<Self, StartError> {
-        let mut plans = Plans::new(config.seed);
-        for planned in &config.faults {
-            plans.plan(&planned.endpoint, &planned.fault)?;
-        }
         let address = config.listen;
+        let state = Arc::new(State::new(config, dataset)?);
         let listener = TcpListener::bind(address)
             .await
             .map_err(|source| StartError::Listen { address, source })?;
-        let state = Arc::new(State {
-            account: config.account,
-            growth: config.growth,
-            per_type: config.per_type,
-            latency: config.latency,
-            control: config.control,
-            started: Instant::now(),
-            dataset: Mutex::new(dataset),
-            plans: Mutex::new(plans),
-            journal: Journal::default(),
-        });
         Ok(Self { listener, state })
     }
 
@@ -286,95 +240,4 @@ async fn data(
         Effect::Hang => std::future::pending().await,
         Effect::Redirect(target) => redirect(StatusCode::TEMPORARY_REDIRECT, &target),
     })
-}
-
-impl State {
-    /// The plans, to look at or to change.
-    pub(crate) fn plans(&self) -> MutexGuard<'_, Plans> {
-        self.plans.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn latency(&self) -> Duration {
-        let (shortest, longest) = self.latency;
-        self.plans().latency(shortest, longest)
-    }
-
-    /// Whether the request's credentials are right; the comparison takes constant time.
-    fn authorized(&self, headers: &HeaderMap) -> bool {
-        let header = headers.get(header::AUTHORIZATION);
-        header
-            .and_then(|value| Presented::from_header(value.as_bytes()))
-            .is_some_and(|presented| self.account.verify(&presented))
-    }
-
-    /// The body to answer with now. A dataset that grows does so when it is asked for.
-    fn payload(&self, endpoint: &str, stale: bool) -> Payload {
-        if let Some(payload) = self.plans().payload(endpoint) {
-            return Payload::from(payload);
-        }
-        let grown = self.started.elapsed().as_millis() * u128::from(self.growth) / 60_000;
-        let mut dataset = self.dataset.lock().unwrap_or_else(PoisonError::into_inner);
-        dataset.grow_to(self.per_type + grown as u64);
-        let payload = if stale {
-            dataset.stale_payload(endpoint)
-        } else {
-            dataset.payload(endpoint)
-        };
-        payload.expect("the endpoint exists")
-    }
-}
-
-/// 200 with `outgoing`; without a length it goes out in chunks.
-fn json(outgoing: Outgoing, length: Option<u64>) -> Response<Body> {
-    let mut response = Response::new(outgoing.into_body());
-    let headers = response.headers_mut();
-    let kind = HeaderValue::from_static("application/json");
-    headers.insert(header::CONTENT_TYPE, kind);
-    if let Some(length) = length {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    }
-    response
-}
-
-fn html() -> Response<Body> {
-    let page = "<!DOCTYPE html><html><body><h1>Log in</h1></body></html>\n";
-    let mut response = Response::new(outgoing::text(page));
-    let kind = HeaderValue::from_static("text/html; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    response
-}
-
-/// A short text with `status`.
-pub(crate) fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
-    let mut response = Response::new(outgoing::text(text));
-    *response.status_mut() = status;
-    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    response
-}
-
-/// 405, and the methods that there are.
-pub(crate) fn not_allowed(methods: &'static str) -> Response<Body> {
-    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, format!("use {methods}\n"));
-    let methods = HeaderValue::from_static(methods);
-    response.headers_mut().insert(header::ALLOW, methods);
-    response
-}
-
-fn unauthorized() -> Response<Body> {
-    let mut response = plain(StatusCode::UNAUTHORIZED, "credentials are required\n");
-    let challenge = HeaderValue::from_static(r#"Basic realm="upstream", charset="UTF-8""#);
-    response
-        .headers_mut()
-        .insert(header::WWW_AUTHENTICATE, challenge);
-    response
-}
-
-fn redirect(status: StatusCode, target: &str) -> Response<Body> {
-    let Ok(location) = HeaderValue::from_str(target) else {
-        return plain(StatusCode::NOT_FOUND, "no such endpoint\n");
-    };
-    let mut response = plain(status, "");
-    response.headers_mut().insert(header::LOCATION, location);
-    response
 }

@@ -10,7 +10,11 @@ use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder, StatusCode, redirect};
 use serde_json::Value;
 
-use crate::system::{ID, PASSWORD};
+/// The user id of the service under test, and of its upstream.
+pub const ID: &str = "auditor";
+
+/// The password that goes with it.
+pub const PASSWORD: &str = "correct horse: battery staple";
 
 /// A client of one host.
 #[derive(Debug, Clone)]

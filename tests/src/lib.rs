@@ -4,9 +4,8 @@
 mod certificates;
 mod client;
 mod clock;
-mod door;
-mod gate;
 mod process;
+mod proxy;
 mod redis;
 mod sentinel;
 mod service;
@@ -15,16 +14,15 @@ mod system;
 mod upstream;
 
 pub use certificates::Certificates;
-pub use client::{Answer, Client};
+pub use client::{Answer, Client, ID, PASSWORD};
 pub use clock::Clock;
-pub use door::{Door, Passage};
-pub use gate::Gate;
 pub use process::{
     Process, Signal, TempDir, manifest, on_a_small_disk, program, until, with_ignored,
 };
+pub use proxy::{Mode, Proxy};
 pub use redis::Redis;
 pub use sentinel::Sentinel;
 pub use service::Service;
 pub use snapshot::{FIRST_VERSION, incidents_in, keys, mark, stored_snapshot, version_in};
-pub use system::{Host, ID, PASSWORD, System, host, host_with, refresher, server_command};
+pub use system::{Host, System, host, host_with, refresher, server_command};
 pub use upstream::{Sample, TYPES, Upstream};

@@ -5,16 +5,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::client::Client;
+use crate::client::{Client, ID, PASSWORD};
 use crate::process::{Process, manifest, program, until};
 use crate::redis::Redis;
 use crate::upstream::Upstream;
-
-/// The user id of the service under test, and of its upstream.
-pub const ID: &str = "auditor";
-
-/// The password that goes with it.
-pub const PASSWORD: &str = "correct horse: battery staple";
 
 /// How long a refresh may take to show, on a busy machine.
 const SHOWN_WITHIN: Duration = Duration::from_secs(30);

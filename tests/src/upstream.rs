@@ -8,9 +8,8 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::client::Client;
+use crate::client::{Client, ID, PASSWORD};
 use crate::process::{Process, program};
-use crate::system::{ID, PASSWORD};
 
 /// The incident types that the shipped configuration has.
 pub const TYPES: [&str; 7] = [

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use xshell::cmd;
+use xshell::{Cmd, cmd};
 
-use crate::task::{Task, on_path};
+use crate::setup::RedisServer;
+use crate::task::{Task, on_path, say};
 use crate::{build, setup};
 
 /// What is taken from Debian where the machine has it not: the package, and its program.
@@ -16,6 +17,9 @@ const TOOLS: [(&str, &str); 4] = [
     ("jq", "jq"),
     ("redis-tools", "redis-benchmark"),
 ];
+
+/// Those that are compared with ours, and do not only measure.
+const COMPETE: [&str; 2] = ["nginx", "jq"];
 
 const PARTS: [&str; 2] = ["refresh", "requests"];
 
@@ -60,6 +64,32 @@ pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
         task.run(&format!("measuring {part} (this takes a while)"), measure)?;
     }
     Ok(())
+}
+
+/// Tells the smoke run of the benchmarks where it finds what they compare with, as far as there is a way to
+/// it here; the run says what it had to do without.
+pub(crate) fn with_contenders<'a>(
+    tests: Cmd<'a>,
+    redis: &RedisServer,
+    task: &Task,
+) -> Result<Cmd<'a>> {
+    let mut path = redis.search_path(task)?;
+    for (package, program) in TOOLS.into_iter().filter(|(_, name)| COMPETE.contains(name)) {
+        match setup::on_a_path(program, package, path.clone(), task) {
+            Ok(found) => path = found,
+            Err(error) => say(&format!("no {program} here: {error:#}")),
+        }
+    }
+    let tests = tests.env("PATH", path);
+    Ok(match python(task) {
+        Ok(python) => tests.env("EMPLOYEE_INCIDENTS_PYTHON", python),
+        Err(error) => {
+            say(&format!(
+                "no DuckDB, Polars, pandas and Flask here: {error:#}"
+            ));
+            tests
+        }
+    })
 }
 
 /// A Python of our own with the packages that are compared with.

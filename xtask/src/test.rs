@@ -6,7 +6,7 @@ use xshell::Cmd;
 
 use crate::setup::RedisServer;
 use crate::task::{Task, say};
-use crate::{build, setup};
+use crate::{bench, build, setup};
 
 /// Most end-to-end tests wait for something most of the time, so that more of them than there are
 /// processors may run at once.
@@ -38,7 +38,10 @@ pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
         .cargo("test")
         .arg("--no-fail-fast")
         .args(&options.arguments);
-    let tests = with_places(tests, &redis, task)?.env(THREADS.0, THREADS.1);
+    let mut tests = with_places(tests, &redis, task)?.env(THREADS.0, THREADS.1);
+    if options.arguments.is_empty() {
+        tests = bench::with_contenders(tests, &redis, task)?;
+    }
     task.run("running the tests", tests)?;
     say("all tests pass");
     Ok(())

@@ -3,21 +3,22 @@
 //! The same options give the same bytes. Rows are sorted by timestamp, and a dataset that grows
 //! keeps every row that it had, in place.
 
+mod payload;
 mod people;
 mod rows;
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::Arc;
 use std::thread;
 
-use bytes::Bytes;
 use domain::incident::IncidentType;
 use thiserror::Error;
 
 use people::People;
 use rows::Rows;
+
+pub use payload::Payload;
 
 /// The endpoint of the identity map; every other endpoint is an incident type's name.
 pub const IDENTITIES: &str = "identities";
@@ -48,50 +49,6 @@ pub enum OptionsError {
     /// Too many.
     #[error("{0} rows of each type; accepted: up to {MOST_ROWS}")]
     PerType(u64),
-}
-
-/// The body of an answer, in pieces that are shared and not copied.
-#[derive(Debug, Clone)]
-pub struct Payload {
-    parts: Arc<[Bytes]>,
-}
-
-impl Payload {
-    fn new(parts: impl Into<Arc<[Bytes]>>) -> Self {
-        Self {
-            parts: parts.into(),
-        }
-    }
-
-    /// The pieces, in order.
-    #[must_use]
-    pub fn parts(&self) -> &[Bytes] {
-        &self.parts
-    }
-
-    /// How many bytes it has.
-    #[must_use]
-    pub fn len(&self) -> u64 {
-        self.parts.iter().map(|part| part.len() as u64).sum()
-    }
-
-    /// Whether it has no bytes.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// All of it in one piece.
-    #[must_use]
-    pub fn to_vec(&self) -> Vec<u8> {
-        self.parts.concat()
-    }
-}
-
-impl From<Bytes> for Payload {
-    fn from(bytes: Bytes) -> Self {
-        Self::new([bytes])
-    }
 }
 
 /// What every endpoint answers.

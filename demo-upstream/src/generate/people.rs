@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use bytes::Bytes;
 
-use super::Payload;
+use super::payload::Payload;
 use crate::random::Random;
 
 /// Machines have addresses from 17.0.0.0 up to here; those above belong to nobody.

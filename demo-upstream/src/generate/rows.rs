@@ -5,7 +5,7 @@ use std::io::Write as _;
 use bytes::Bytes;
 use domain::incident::{IdentityKind, IncidentType, Priority};
 
-use super::Payload;
+use super::payload::Payload;
 use super::people::People;
 use crate::random::Random;
 

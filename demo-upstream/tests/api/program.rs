@@ -1,6 +1,6 @@
 //! The program: what it says, what it refuses, and how it ends.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, PipeWriter, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -94,7 +94,58 @@ fn says_what_is_wrong_with_an_argument() {
 fn says_that_its_address_is_taken() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    refused(program().args(["--listen", &address]), 1, &address);
+    let mut taken = program();
+    taken.args(["--listen", &address]);
+    refused(&mut taken, 1, &address);
+    let told = String::from_utf8(taken.output().unwrap().stderr).unwrap();
+    assert_eq!(told.matches("in use").count(), 1, "{told}");
+}
+
+/// A pipe that nobody reads.
+fn unread() -> PipeWriter {
+    let (_, writer) = std::io::pipe().unwrap();
+    writer
+}
+
+/// Starts one of which nobody reads the log, which is at RUST_LOG=`level`; whether it serves.
+fn serves_unheard(level: &str) -> bool {
+    let mut child = program();
+    child
+        .args(["--listen", "127.0.0.1:0"])
+        .env("RUST_LOG", level);
+    let mut child = Running(child.spawn().unwrap());
+    drop(child.0.stderr.take());
+    let mut line = String::new();
+    let mut stdout = BufReader::new(child.0.stdout.take().unwrap());
+    stdout.read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("listening on http://").unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    let request = b"GET /identities HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    stream.write_all(request).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    assert_eq!(child.0.try_wait().unwrap(), None);
+}
+
+#[test]
+fn says_why_it_ends_whatever_the_level_of_the_log() {
+    for level in ["", "1", "warning", "demo_upstream=,"] {
+        let mut wrong = program();
+        wrong.env("RUST_LOG", level).env_remove("UPSTREAM_ID");
+        refused(&mut wrong, 2, "UPSTREAM_ID is not set");
+    }
+}
+
+#[test]
+fn ends_with_a_code_where_nobody_reads_what_it_says() {
+    let mut unheard = program();
+    unheard.args(["--listen", "127.0.0.1:0"]);
+    let status = unheard.stdout(unread()).stderr(unread()).status().unwrap();
+    assert_eq!(status.code(), Some(1));
+    let mut refused = program();
+    refused.env_remove("UPSTREAM_ID").stderr(unread());
+    assert_eq!(refused.status().unwrap().code(), Some(2));
 }
 
 #[test]

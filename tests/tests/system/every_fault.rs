@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use domain::contract::history::HistoryStatus;
 use domain::contract::node::State;
 use end_to_end::{
-    Answer, Client, Clock, Door, FIRST_VERSION, ID, PASSWORD, Passage, Process, Redis, Signal,
-    TempDir, Upstream, incidents_in, keys, mark, on_a_small_disk, refresher, until, version_in,
+    Answer, Client, Clock, FIRST_VERSION, ID, Mode, PASSWORD, Process, Proxy, Redis, Signal, TempDir,
+    Upstream, incidents_in, keys, mark, on_a_small_disk, refresher, until, version_in,
 };
 use reqwest::Method;
 use serde_json::json;
@@ -147,11 +147,11 @@ async fn no_fault_costs_a_reader_more_than_time() {
     table.print();
 }
 
-/// The whole service: two refreshers and a host, with a door before Redis and one clock for all.
+/// The whole service: two refreshers and a host, with a proxy in front of Redis and one clock for all.
 struct Service {
     clock: Arc<Clock>,
     redis: Redis,
-    door: Door,
+    proxy: Proxy,
     upstream: Upstream,
     refreshers: Vec<Process>,
     host: end_to_end::Service,
@@ -160,9 +160,9 @@ struct Service {
     version: u64,
 }
 
-/// A host that gets to Redis by the door, as its supervisor does.
-async fn supervised_host(redis: &Redis, upstream: &Upstream, door: &Door) -> end_to_end::Service {
-    let url = door.url();
+/// A host that gets to Redis through the proxy, as its supervisor does.
+async fn supervised_host(redis: &Redis, upstream: &Upstream, proxy: &Proxy) -> end_to_end::Service {
+    let url = proxy.url();
     let (settings, variables) = ([("REDIS_URL", &*url)], [("redis_url", &*url)]);
     end_to_end::Service::start("serve", redis, upstream, &settings, &variables).await
 }
@@ -171,16 +171,16 @@ impl Service {
     async fn start() -> Self {
         let clock = Arc::new(Clock::right());
         let redis = Redis::start_by(Arc::clone(&clock)).await;
-        let door = Door::to(redis.address()).await;
+        let proxy = Proxy::start(&redis).await;
         let upstream = Upstream::start().await;
         mark(&upstream, FIRST_VERSION).await;
-        let host = supervised_host(&redis, &upstream, &door).await;
+        let host = supervised_host(&redis, &upstream, &proxy).await;
         let mut service = Self {
             clients: watch::Sender::new(host.client.clone()),
             host,
             clock,
             redis,
-            door,
+            proxy,
             upstream,
             refreshers: Vec::new(),
             history: TempDir::new().expect("a temporary folder"),
@@ -200,7 +200,7 @@ impl Service {
     fn add_refresher(&mut self) {
         let history = self.history.path().to_string_lossy().into_owned();
         let settings = [
-            ("REDIS_URL", self.door.url()),
+            ("REDIS_URL", self.proxy.url().to_owned()),
             ("DEFAULT_CACHE_REFRESH", REFRESH.to_owned()),
             ("API_TIMEOUT", "2".to_owned()),
             ("HISTORY_STORE", history),
@@ -266,8 +266,8 @@ impl Service {
                 self.miss_host().await;
                 self.host.signal_host(Signal::CONT);
             }
-            Fault::RedisRefuses => self.shut_the_door(Passage::Closed).await,
-            Fault::RedisIsSilent => self.shut_the_door(Passage::Silent).await,
+            Fault::RedisRefuses => self.cut_off_redis(Mode::Refusing).await,
+            Fault::RedisIsSilent => self.cut_off_redis(Mode::Silent).await,
             Fault::RedisIsPaused => {
                 let before = self.given_up();
                 self.redis.freeze();
@@ -327,14 +327,14 @@ impl Service {
         self.host.signal_host(Signal::KILL);
         let status = self.host.refresher.exit(BOUND).await;
         assert_eq!(status.code(), Some(1), "its supervisor ends with it");
-        self.host = supervised_host(&self.redis, &self.upstream, &self.door).await;
+        self.host = supervised_host(&self.redis, &self.upstream, &self.proxy).await;
         self.clients.send_replace(self.host.client.clone());
     }
 
     /// Nobody gets to Redis, until the lease there has run out as well.
-    async fn shut_the_door(&self, passage: Passage) {
+    async fn cut_off_redis(&self, mode: Mode) {
         let before = self.given_up();
-        self.door.set(passage);
+        self.proxy.set(mode);
         self.give_up(before).await;
         until("the lease has run out", BOUND, async || {
             let lease = keys().lease();
@@ -343,7 +343,7 @@ impl Service {
             (seconds * 1000 + micros / 1000 > expires_ms).then_some(())
         })
         .await;
-        self.door.set(Passage::Open);
+        self.proxy.set(Mode::Open);
     }
 
     /// How often a leader has given up for want of Redis.

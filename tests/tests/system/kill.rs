@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use end_to_end::{
-    Client, FIRST_VERSION, Gate, Process, Redis, Signal, System, Upstream, host, incidents_in,
+    Client, FIRST_VERSION, Process, Proxy, Redis, Signal, System, Upstream, host, incidents_in,
     keys, mark, refresher, stored_snapshot, until, version_in,
 };
 use reqwest::Method;
@@ -37,9 +37,9 @@ async fn a_publish_that_is_cut_off_anywhere_leaves_a_whole_snapshot() {
 
     version += 1;
     mark(&upstream, version).await;
-    let gate = Gate::open(&redis, u64::MAX).await;
-    once(&redis, &upstream, gate.url()).await;
-    let whole = gate.sent();
+    let proxy = Proxy::start(&redis).await;
+    once(&redis, &upstream, proxy.url()).await;
+    let whole = proxy.sent();
     assert!(whole > 500_000, "{whole} bytes are too few steps");
 
     let mut last = stored_snapshot(&redis).await;
@@ -52,14 +52,14 @@ async fn a_publish_that_is_cut_off_anywhere_leaves_a_whole_snapshot() {
         // Something new, so that there is a whole report to publish, of the same size.
         version += 1;
         mark(&upstream, version).await;
-        let gate = Gate::open(&redis, cut).await;
-        let settings = [("REDIS_URL", gate.url())];
+        let proxy = Proxy::cut_after(&redis, cut).await;
+        let settings = [("REDIS_URL", proxy.url())];
         let mut refresher = Process::start(refresher(&["run"], &redis, &upstream, &settings));
-        timeout(BOUND, gate.closed())
+        timeout(BOUND, proxy.cut())
             .await
             .unwrap_or_else(|_| panic!("not {cut} bytes: {}", refresher.log()));
         refresher.kill().await;
-        drop(gate);
+        drop(proxy);
         let found = stored_snapshot(&redis).await;
         records.insert(found.etag.clone(), found.totals().reported);
         assert!(found.generation >= last.generation);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use end_to_end::{
-    Client, Gate, ID, Process, Redis, Service, Signal, System, Upstream, host, keys, program,
+    Client, ID, Process, Proxy, Redis, Service, Signal, System, Upstream, host, keys, program,
     refresher, stored_snapshot, until, with_ignored,
 };
 use reqwest::Method;
@@ -293,8 +293,8 @@ async fn a_publish_that_is_abandoned_leaves_the_old_snapshot() {
     let growing = ["--per-type", "4000", "--growth", "6000"];
     let upstream = Upstream::start_with(&growing).await;
     let redis = Redis::start().await;
-    let gate = Gate::open(&redis, u64::MAX).await;
-    let settings = [("REDIS_URL", gate.url())];
+    let proxy = Proxy::start(&redis).await;
+    let settings = [("REDIS_URL", proxy.url())];
     let mut first = Process::start(refresher(&["once"], &redis, &upstream, &settings));
     assert!(first.exit(BOUND).await.success(), "{}", first.log());
     let old = stored_snapshot(&redis).await;
@@ -302,18 +302,18 @@ async fn a_publish_that_is_abandoned_leaves_the_old_snapshot() {
     let served = host.client.get("/incidents").await;
 
     for part in [1, 2, 3] {
-        let gate = Gate::open(&redis, gate.sent() * part / 4).await;
-        let settings = [("REDIS_URL", gate.url())];
+        let proxy = Proxy::cut_after(&redis, proxy.sent() * part / 4).await;
+        let settings = [("REDIS_URL", proxy.url())];
         let mut second = Process::start(refresher(&["run"], &redis, &upstream, &settings));
-        tokio::time::timeout(BOUND, gate.closed())
+        tokio::time::timeout(BOUND, proxy.cut())
             .await
             .expect("it publishes");
         second.signal(Signal::TERM);
         let status = second.exit(IN_TIME).await;
         assert_eq!(status.code(), Some(0), "{}", second.log());
-        drop(gate);
+        drop(proxy);
         assert_eq!(stored_snapshot(&redis).await, old);
-        // It could not give the lease up through a gate that is closed.
+        // It could not give the lease up through a proxy that is cut.
         let mut connection = redis.connection().await;
         redis::cmd("HSET")
             .arg(keys().lease())

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use end_to_end::{
-    Gate, Process, Redis, Sentinel, Upstream, host, mark, refresher, stored_snapshot, until,
+    Process, Proxy, Redis, Sentinel, Upstream, host, mark, refresher, stored_snapshot, until,
 };
 
 use super::{BOUND, read_on, serves};
@@ -68,8 +68,8 @@ async fn a_failover_in_the_middle_of_a_publish_shows_no_part_of_it() {
     let mut primary = Redis::start_with(&["--repl-diskless-sync-delay", "0"]).await;
     let replica = replica_of(&primary).await;
     mark(&upstream, 1).await;
-    let way_of_readers = Gate::open(&primary, u64::MAX).await;
-    let host = host(&primary, &[("redis_url", way_of_readers.url())]).await;
+    let proxy_of_readers = Proxy::start(&primary).await;
+    let host = host(&primary, &[("redis_url", proxy_of_readers.url())]).await;
 
     let once = async |url: &str| {
         let settings = [("REDIS_URL", url)];
@@ -79,7 +79,7 @@ async fn a_failover_in_the_middle_of_a_publish_shows_no_part_of_it() {
     };
     once(&primary.url()).await;
     mark(&upstream, 2).await;
-    let whole = Gate::open(&primary, u64::MAX).await;
+    let whole = Proxy::start(&primary).await;
     once(whole.url()).await;
     let before = stored_snapshot(&primary).await;
     serves(&host.client, 2).await;
@@ -87,10 +87,10 @@ async fn a_failover_in_the_middle_of_a_publish_shows_no_part_of_it() {
 
     // Half of the next publish is written, and no more; then the primary is gone for good.
     mark(&upstream, 3).await;
-    let gate = Gate::open(&primary, whole.sent() / 2).await;
-    let settings = [("REDIS_URL", gate.url())];
+    let proxy = Proxy::cut_after(&primary, whole.sent() / 2).await;
+    let settings = [("REDIS_URL", proxy.url())];
     let refresher = Process::start(refresher(&["run"], &primary, &upstream, &settings));
-    gate.closed().await;
+    proxy.cut().await;
     until("the replica has it, too", BOUND, async || {
         let there = replicated(&primary).await;
         (there == replicated(&replica).await).then_some(())
@@ -102,8 +102,8 @@ async fn a_failover_in_the_middle_of_a_publish_shows_no_part_of_it() {
         before.generation
     );
     let _: String = replica.ask("REPLICAOF NO ONE").await;
-    way_of_readers.lead_to(&replica);
-    gate.lead_to(&replica);
+    proxy_of_readers.lead_to(&replica);
+    proxy.lead_to(&replica);
 
     serves(&host.client, 3).await;
     let after = stored_snapshot(&replica).await;
