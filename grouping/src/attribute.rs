@@ -9,6 +9,7 @@ use domain::address;
 use foldhash::fast::RandomState;
 
 use crate::rows::{Identity, LARGEST_BODY, PayloadError, Row, Run, employee_id, unescape};
+use crate::sample::sample;
 use crate::scan::{Element, Scan, ScanError, Scanner, Text, Value};
 
 /// So many rejected entries are kept for the log.
@@ -240,7 +241,7 @@ impl Entry {
     fn rejected(&self, body: &[u8], reason: EntryReason) -> RejectedEntry {
         let entry = &body[self.name.start - 1..self.value_at.end];
         RejectedEntry {
-            entry: crate::report::sample(entry),
+            entry: sample(entry),
             reason,
         }
     }

@@ -32,6 +32,7 @@ mod merge;
 pub mod pack;
 pub mod report;
 pub mod rows;
+mod sample;
 mod scan;
 
 pub use group::{Grouped, group};

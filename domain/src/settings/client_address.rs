@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
-use super::address::parse_address;
+use crate::address;
 
 /// More hops than this in a forwarding header are not looked at.
 const MOST_HOPS: usize = 32;
@@ -95,7 +95,7 @@ pub fn parse_hop(text: &str) -> Option<IpAddr> {
         Some(text) => text.strip_suffix('"')?,
         None => text,
     };
-    parse_address(text).or_else(|| {
+    address::parse(text).or_else(|| {
         let address: SocketAddr = text.parse().ok()?;
         Some(address.ip().to_canonical())
     })
@@ -142,7 +142,7 @@ fn parse_node(text: &str) -> Option<IpAddr> {
     };
     let is_address = name.starts_with('[') || !name.contains(':');
     (is_address && !name.contains('/') && port.is_none_or(is_port))
-        .then(|| parse_address(name))
+        .then(|| address::parse(name))
         .flatten()
 }
 

@@ -9,7 +9,6 @@
 //! Invariants: a value that is there and cannot be used is an error and never counts as absent; no error
 //! and no `Debug` shows a secret.
 
-pub mod address;
 mod addresses;
 pub mod client_address;
 pub mod credentials;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::address::parse_network;
+use crate::address::parse_network;
 use super::client_address::ForwardingHeader;
 use super::credentials::ExpectedPassword;
 use super::rate_limit::{RateLimit, RateLimitError};

@@ -4,6 +4,7 @@ use domain::incident::IncidentType;
 
 use super::assign::AssignedRun;
 use crate::rows::{Reason, RowAt, Run};
+use crate::sample::sample;
 
 /// Of one type's rows that are not in the report, the first of each kind, for the log; cut off
 /// where they are long.
@@ -25,17 +26,6 @@ pub(super) fn samples(assigned: &AssignedRun, run: Option<&Run>) -> Samples {
         unattributed: unattributed.map(|row| sample(run.text(RowAt::Usable(*row)))),
         rejected: rejected.map(|(at, reason)| (reason, sample(run.text(at)))),
     }
-}
-
-/// The beginning of what upstream sent, for the log.
-pub(crate) fn sample(sent: &[u8]) -> String {
-    const MOST: usize = 200;
-    let cut = sent.get(..MOST).unwrap_or(sent);
-    let mut text = String::from_utf8_lossy(cut).into_owned();
-    if cut.len() < sent.len() {
-        text.push('…');
-    }
-    text
 }
 
 /// The rows that no employee was found for: `{"<type>":[<row>, ...], ...}`.
@@ -106,23 +96,5 @@ impl List {
             self.json.push(b',');
         }
         self.json.extend_from_slice(item);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_samples_are_cut_off() {
-        for (bytes, expected) in [(0, 0), (200, 200), (201, 201), (5000, 201)] {
-            let text = sample(&vec![b'x'; bytes]);
-            assert_eq!(text.chars().count(), expected);
-            assert_eq!(text.ends_with('…'), bytes > 200, "{bytes}");
-        }
-        // Within a character, too.
-        let text = sample("é".repeat(101).as_bytes());
-        assert_eq!(text, format!("{}…", "é".repeat(100)));
-        assert_eq!(sample(b"caf\xe9"), "caf\u{fffd}");
     }
 }

@@ -19,7 +19,6 @@ use domain::incident::IncidentType;
 pub use self::assign::Assigned;
 pub use self::fate::Fate;
 pub use self::left_out::Samples;
-pub(crate) use self::left_out::sample;
 use crate::attribute::Identities;
 use crate::rows::Run;
 

@@ -10,8 +10,8 @@ use futures::future::join_all;
 use tokio::time::{MissedTickBehavior, interval};
 use url::Url;
 
-use super::registry;
 use super::probe::Prober;
+use super::registry;
 use crate::store::{Store, StoreError};
 
 /// How often the heartbeats are looked at.

@@ -5,7 +5,7 @@ use blake3::Hash;
 use bytes::Bytes;
 use domain::contract::record::Counts;
 use domain::incident::IncidentType;
-use grouping::attribute::Identities;
+use grouping::attribute::{Identities, RejectedEntry};
 use grouping::endpoint::PerEndpoint;
 use grouping::group;
 use grouping::report::{Report, Samples};

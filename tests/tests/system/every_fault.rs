@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use domain::contract::history::HistoryStatus;
 use domain::contract::node::State;
 use end_to_end::{
-    Answer, Client, Clock, FIRST_VERSION, ID, Mode, PASSWORD, Process, Proxy, Redis, Signal, TempDir,
-    Upstream, incidents_in, keys, mark, on_a_small_disk, refresher, until, version_in,
+    Answer, Client, Clock, FIRST_VERSION, ID, Mode, PASSWORD, Process, Proxy, Redis, Signal,
+    TempDir, Upstream, incidents_in, keys, mark, on_a_small_disk, refresher, until, version_in,
 };
 use reqwest::Method;
 use serde_json::json;
