@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use domain::contract::record::Document;
+use domain::contract::document::Document;
 use domain::contract::scripts::{Admission, CredentialCheck};
 use domain::settings::Settings;
 use domain::settings::client_address::{client_address, counting_key, parse_hop};

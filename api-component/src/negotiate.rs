@@ -1,6 +1,7 @@
 //! Which of a document's codings a client gets (RFC 9110, section 12.5.3).
 
-use domain::contract::record::{Bodies, Encoding};
+use domain::contract::document::Encoding;
+use domain::contract::record::Bodies;
 use http::header::ACCEPT_ENCODING;
 use http::{HeaderMap, StatusCode};
 

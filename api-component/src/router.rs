@@ -1,6 +1,6 @@
 //! First station: which resource a path names, and whether the method suits it.
 
-use domain::contract::record::Document;
+use domain::contract::document::Document;
 use http::{Method, StatusCode};
 
 use crate::problem::Problem;

@@ -12,8 +12,8 @@ use crate::contender::{Answers, Measured};
 use crate::json::same_values;
 use crate::measure::{Rounds, median};
 use crate::servers::Server;
-use crate::smoke::ROWS;
 use crate::table::{self, Table, ratio, time};
+use crate::tools::SMOKE_ROWS;
 use crate::tools::{Need, Tools};
 
 /// Who competes.
@@ -169,10 +169,10 @@ pub(crate) fn run(tools: &Tools, sizes: &[u64], rounds: u32) -> Result<()> {
 /// Lets everyone make the report once and compares it with ours, then publishes it; who was skipped,
 /// and why.
 pub(crate) fn smoke(tools: &Tools) -> Result<Vec<(&'static str, String)>> {
-    let data = generated(tools, ROWS)?;
+    let data = generated(tools, SMOKE_ROWS)?;
     let size = Size {
         tools,
-        rows: ROWS,
+        rows: SMOKE_ROWS,
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         rounds: 1,
         input: Answers::load(&data)?.bytes(),

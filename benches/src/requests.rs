@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use domain::contract::document::{Document, Encoding};
 use domain::contract::keys::Keys;
-use domain::contract::record::{Current, Document, Encoding};
+use domain::contract::record::Current;
 use serde_json::json;
 
 use crate::http;
@@ -17,8 +18,8 @@ use crate::json::same_values;
 use crate::load::{self, Load};
 use crate::measure::Rounds;
 use crate::servers::{Server, free_port};
-use crate::smoke::ROWS;
 use crate::table::{self, Table, ratio, time};
+use crate::tools::SMOKE_ROWS;
 use crate::tools::{Need, Tools};
 
 const ID: &str = "bench";
@@ -88,7 +89,7 @@ pub(crate) fn smoke(tools: &Tools) -> Result<Vec<(&'static str, String)>> {
     });
     let skipped: Vec<_> = missing.collect();
     let without: Vec<&str> = skipped.iter().map(|(who, _)| *who).collect();
-    let stage = Stage::set(tools, ROWS, &without)?;
+    let stage = Stage::set(tools, SMOKE_ROWS, &without)?;
     let report = fs::read(tools.out.join("files/plain"))?;
     for who in [OURS, NATIVE, NGINX, FLASK] {
         if without.contains(&who) {

@@ -7,9 +7,6 @@ use anyhow::Result;
 use crate::tools::Tools;
 use crate::{refresh, requests};
 
-/// Enough that every employee, type and priority is there.
-pub(crate) const ROWS: u64 = 2_100;
-
 /// Asks all that this machine can run, and says of the others what they lack.
 pub(crate) fn run(tools: &Tools) -> Result<()> {
     fs::create_dir_all(&tools.out)?;

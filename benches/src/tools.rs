@@ -3,6 +3,10 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+/// Rows of the run in which each contender answers once: enough that every employee, type and priority is
+/// there.
+pub(crate) const SMOKE_ROWS: u64 = 2_100;
+
 /// What `cargo xtask bench` provides.
 #[derive(clap::Args, Clone)]
 pub(crate) struct Tools {

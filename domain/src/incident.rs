@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Priority {
-    /// `low`
+    /// The least urgent.
     Low,
-    /// `medium`
+    /// More urgent than most.
     Medium,
-    /// `high`
+    /// To be looked at soon.
     High,
-    /// `critical`
+    /// To be looked at now.
     Critical,
 }
 

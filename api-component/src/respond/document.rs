@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use domain::contract::record::{Current, Document, Encoding};
+use domain::contract::document::{Document, Encoding};
+use domain::contract::record::Current;
 use http::Method;
 use http::request::Parts;
 

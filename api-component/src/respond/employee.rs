@@ -3,7 +3,8 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use domain::contract::record::{Bodies, Current, Document, Encoding};
+use domain::contract::document::{Document, Encoding};
+use domain::contract::record::{Bodies, Current};
 use domain::contract::scripts::EmployeePart;
 use http::StatusCode;
 use http::request::Parts;

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use domain::contract::record::{BLOCK_BYTES, Body, Document, Encoding};
+use domain::contract::document::{Document, Encoding};
+use domain::contract::record::{BLOCK_BYTES, Body};
 
 use super::connection::Deadline;
 use super::{BLOCK_TIMEOUT, Store, StoreError};

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use bytes::Bytes;
+use domain::contract::document::Document;
 use domain::contract::record::{
-    Bodies, Current, Document, Freshness, IdentitiesSummary, Payload, TypeSummary, VERSION,
+    Bodies, Current, Freshness, IdentitiesSummary, Payload, TypeSummary, VERSION,
 };
 use domain::incident::IncidentType;
 use domain::settings::credentials::Secret;

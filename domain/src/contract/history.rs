@@ -1,4 +1,4 @@
-//! How the history of snapshots does, as the refresher tells it and `/status` shows it. What is in
+//! The state of the history of snapshots, as the refresher reports it and `/status` shows it. What is in
 //! the history itself only the refresher knows.
 
 use serde::{Deserialize, Serialize};

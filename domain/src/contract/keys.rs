@@ -4,7 +4,7 @@
 //! them in one slot
 //! (<https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags>).
 
-use crate::contract::record::{Document, Encoding};
+use crate::contract::document::{Document, Encoding};
 
 /// In the place of a keyed hash where the password is not checked by hashing.
 const PLAIN: &str = "plain";
@@ -126,7 +126,7 @@ impl Keys {
         self.key("node-changes")
     }
 
-    /// How the history does: [`HistoryStatus`](crate::contract::history::HistoryStatus) as JSON.
+    /// The state of the history: [`HistoryStatus`](crate::contract::history::HistoryStatus) as JSON.
     #[must_use]
     pub fn history(&self) -> String {
         self.key("history")

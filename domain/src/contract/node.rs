@@ -47,13 +47,13 @@ impl Kind {
     }
 }
 
-/// How a node does.
+/// The state of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// It reports itself and gets on with its work.
+    /// It reports itself, and its work makes progress.
     Healthy,
-    /// It reports itself, but its work does not get on.
+    /// It reports itself, but its work makes no progress.
     Hanging,
     /// It does not report itself any more.
     Offline,
@@ -100,7 +100,7 @@ pub struct Node {
     pub since_ms: u64,
     /// When it reported itself last (a probed one: was asked last).
     pub beat_ms: u64,
-    /// When its work got on last (a probed one: when it answered well last).
+    /// When its work made progress last (a probed one: when it answered well last).
     pub progress_ms: u64,
     /// Without progress for longer than this, it hangs.
     pub stall_ms: u64,
@@ -109,7 +109,7 @@ pub struct Node {
     /// Whether it is the leading refresher.
     #[serde(default)]
     pub leads: bool,
-    /// Of a probed node alone: how it was found to do. It cannot report itself.
+    /// Of a probed node alone: the state in which it was found. It cannot report itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probed: Option<State>,
 }
@@ -128,7 +128,7 @@ impl Node {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// How it does at `now_ms`. A beat from the future counts as one of now: the clock was set back.
+    /// Its state at `now_ms`. A beat from the future counts as one of now: the clock was set back.
     #[must_use]
     pub fn state(&self, now_ms: u64) -> State {
         if let Some(probed) = self.probed {

@@ -5,6 +5,7 @@ use std::ops::{Range, RangeInclusive};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::contract::document::{Document, Encoding};
 use crate::contract::keys::Keys;
 
 /// The version of everything that is written to Redis. A reader that meets another one says so.
@@ -24,62 +25,6 @@ const OVERDUE_INTERVALS: u64 = 3;
 
 /// The seconds more: a refresh takes some, and a standby that takes over too. In milliseconds.
 const OVERDUE_GRACE_MS: u64 = 10_000;
-
-/// A coding of a body, in the order in which the service prefers them when a client does not mind
-/// (RFC 9110, section 8.4.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Encoding {
-    /// Zstandard (RFC 8878)
-    Zstd,
-    /// Brotli (RFC 7932)
-    Brotli,
-    /// gzip (RFC 1952)
-    Gzip,
-    /// As it is
-    Identity,
-}
-
-impl Encoding {
-    /// Every coding, the preferred first.
-    pub const ALL: [Self; 4] = [Self::Zstd, Self::Brotli, Self::Gzip, Self::Identity];
-
-    /// The content-coding's registered name.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Zstd => "zstd",
-            Self::Brotli => "br",
-            Self::Gzip => "gzip",
-            Self::Identity => "identity",
-        }
-    }
-}
-
-/// What a snapshot consists of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Document {
-    /// The report, in every encoding.
-    Report,
-    /// The rows that no employee could be found for, by type.
-    Unattributed,
-    /// The rows that could not be used, by type, each with the reason.
-    Rejected,
-}
-
-impl Document {
-    /// Every document.
-    pub const ALL: [Self; 3] = [Self::Report, Self::Unattributed, Self::Rejected];
-
-    /// The name within keys.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Report => "report",
-            Self::Unattributed => "unattributed",
-            Self::Rejected => "rejected",
-        }
-    }
-}
 
 /// How large a body is; it fills its blocks one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,7 +3,8 @@
 
 use super::HistoryStore;
 use super::credentials::Secret;
-use super::value::{Given, Refusal, Value, quoted_for_a_person};
+use super::given::{Given, Refusal, quoted_for_a_person};
+use super::value::Value;
 
 /// Nodes to probe; more are a mistake.
 #[cfg(feature = "upstream")]

@@ -4,8 +4,6 @@ use std::fmt;
 
 use thiserror::Error;
 
-use super::table::SETTINGS;
-
 /// A setting that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SettingError {
@@ -13,12 +11,12 @@ pub enum SettingError {
     #[error("the configuration file cannot be read: {0}")]
     Syntax(String),
     /// A key that means nothing here.
-    #[error("`{key}` is not a setting; {}", .nearest.map_or_else(known, |name| format!("did you mean `{name}`?")))]
+    #[error("`{key}` is not a setting; {hint}")]
     UnknownKey {
         /// The key as it is written, cut off where it is long.
         key: String,
-        /// The known key that looks most like it.
-        nearest: Option<&'static str>,
+        /// The known key that looks most like it, or all of them.
+        hint: String,
     },
     /// A value that is not accepted.
     #[error("`{key}` is {found}; accepted: {accepted}")]
@@ -38,28 +36,6 @@ pub enum SettingError {
         /// What to set it to.
         accepted: &'static str,
     },
-}
-
-impl SettingError {
-    /// That the file has a key that means nothing.
-    pub(super) fn unknown_key(key: &str) -> Self {
-        let nearest = SETTINGS
-            .iter()
-            .flat_map(super::Setting::keys)
-            .map(|known| (strsim::jaro_winkler(&key.to_uppercase(), known), known))
-            .filter(|(likeness, _)| *likeness > 0.8)
-            .max_by(|a, b| a.0.total_cmp(&b.0));
-        let key: String = key.chars().take(80).collect();
-        Self::UnknownKey {
-            key: key.escape_debug().to_string(),
-            nearest: nearest.map(|(_, known)| known),
-        }
-    }
-}
-
-fn known() -> String {
-    let keys: Vec<&str> = SETTINGS.iter().map(|setting| setting.key).collect();
-    format!("known: {}", keys.join(", "))
 }
 
 /// Everything that is wrong with the settings, so that it can be mended in one go.

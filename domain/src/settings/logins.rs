@@ -2,7 +2,7 @@
 
 use super::credentials::{Account, ExpectedPassword, PasswordError, Secret};
 use super::error::SettingError;
-use super::value::{Given, Refusal};
+use super::given::{Given, Refusal};
 use super::{Settings, UpstreamAccount};
 
 impl Settings {

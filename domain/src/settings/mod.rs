@@ -14,6 +14,7 @@ pub mod client_address;
 pub mod credentials;
 mod error;
 mod file;
+mod given;
 mod logins;
 pub mod rate_limit;
 mod sources;
@@ -32,11 +33,12 @@ pub use self::addresses::without_password;
 use self::client_address::ForwardingHeader;
 use self::credentials::{ExpectedPassword, Secret};
 pub use self::error::{SettingError, SettingErrors};
+use self::given::Given;
 use self::rate_limit::RateLimit;
 pub use self::sources::{LONGEST_SECRET_FILE, Sources};
 use self::table::SETTINGS;
 pub use self::table::Setting;
-use self::value::{Given, Value};
+use self::value::Value;
 use crate::incident::IncidentType;
 
 /// Where the application's manifest mounts the configuration file for the component.

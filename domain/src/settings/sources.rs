@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::io;
 
 use super::error::SettingError;
+use super::given::Refusal;
 use super::table::{SETTINGS, Setting};
-use super::value::{Refusal, Value};
+use super::value::Value;
 
 /// The longest file with a secret that is read, in bytes.
 pub const LONGEST_SECRET_FILE: usize = 64 * 1024;
@@ -123,6 +124,27 @@ pub(super) fn unknown_keys(file: &[(String, Value)]) -> Vec<SettingError> {
     };
     file.iter()
         .filter(|(key, _)| !is_known(key))
-        .map(|(key, _)| SettingError::unknown_key(key))
+        .map(|(key, _)| unknown_key(key))
         .collect()
+}
+
+fn unknown_key(key: &str) -> SettingError {
+    let nearest = SETTINGS
+        .iter()
+        .flat_map(Setting::keys)
+        .map(|known| (strsim::jaro_winkler(&key.to_uppercase(), known), known))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    let hint = match nearest {
+        Some((_, name)) => format!("did you mean `{name}`?"),
+        None => {
+            let known: Vec<&str> = SETTINGS.iter().map(|setting| setting.key).collect();
+            format!("known: {}", known.join(", "))
+        }
+    };
+    let key: String = key.chars().take(80).collect();
+    SettingError::UnknownKey {
+        key: key.escape_debug().to_string(),
+        hint,
+    }
 }

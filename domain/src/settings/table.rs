@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-use crate::address::parse_network;
 use super::client_address::ForwardingHeader;
 use super::credentials::ExpectedPassword;
+use super::given::{Given, Refusal, listed, quoted};
 use super::rate_limit::{RateLimit, RateLimitError};
-use super::value::{Given, Refusal, Value, listed, quoted};
+use super::value::Value;
 use super::{Settings, addresses, logins, types};
+use crate::address::parse_network;
 
 /// A setting.
 pub struct Setting {

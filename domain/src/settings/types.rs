@@ -1,6 +1,7 @@
 //! `INCIDENTS_TYPES`: the notation of incident types.
 
-use super::value::{Given, Refusal, Value};
+use super::given::{Given, Refusal};
+use super::value::Value;
 use crate::incident::{IdentityKind, IncidentType};
 
 /// More types than this are a mistake.

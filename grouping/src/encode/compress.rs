@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 
-use domain::contract::record::Encoding;
+use domain::contract::document::Encoding;
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 use rayon::prelude::*;
 

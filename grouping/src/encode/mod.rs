@@ -5,7 +5,7 @@ mod compress;
 use std::io;
 
 use bytes::Bytes;
-use domain::contract::record::{Document, Encoding};
+use domain::contract::document::{Document, Encoding};
 use rayon::prelude::*;
 
 use self::compress::compress;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use chrono::DateTime;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use console::LogFormat;
-use domain::contract::record::Document;
+use domain::contract::document::Document;
 use grouping::explain::Condition;
 use url::Url;
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
-use domain::contract::record::Document;
+use domain::contract::document::Document;
 
 use super::setup::{block_on, open_history, recorded_at, time};
 use crate::configuration;

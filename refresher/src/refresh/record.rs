@@ -1,7 +1,8 @@
 //! The record of a snapshot: built once, whole, from what a refresh has found.
 
+use domain::contract::document::Document;
 use domain::contract::record::{
-    Bodies, Current, Document, Freshness, IdentitiesSummary, TypeSummary, VERSION,
+    Bodies, Current, Freshness, IdentitiesSummary, TypeSummary, VERSION,
 };
 use domain::incident::IncidentType;
 use grouping::encode::Encoded;

@@ -289,6 +289,65 @@ async fn every_mistake_of_a_file_is_told() {
 }
 
 #[tokio::test]
+async fn a_secret_may_stand_in_a_file_of_its_own() {
+    let folder = TempDir::new().expect("a folder");
+    let path = |name: &str| {
+        folder
+            .path()
+            .join(name)
+            .to_str()
+            .expect("a text")
+            .to_owned()
+    };
+    let config = path("config.yaml");
+    let mut environment = USABLE.to_vec();
+    environment.retain(|(name, _)| *name != "SERVICE_PASSWORD");
+    let check = async |file: &str, environment: &[(&str, &str)]| {
+        fs::write(&config, file).expect("a file");
+        run(&["check-config", "--config", &config], environment, "").await
+    };
+    fs::write(path("password"), "canary-of-a-file\n").expect("a file");
+    // Seen from the folder of config.yaml, or by its absolute path.
+    let absolute = path("password");
+    let mut by_path = environment.clone();
+    by_path.push(("SERVICE_PASSWORD_FILE", &absolute));
+    for ended in [
+        check("SERVICE_PASSWORD_FILE: password\n", &environment).await,
+        check("", &by_path).await,
+    ] {
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let told = "SERVICE_PASSWORD: '***' # plain text";
+        assert!(ended.stdout.contains(told), "{ended:?}");
+        assert!(!format!("{ended:?}").contains("canary"), "{ended:?}");
+    }
+    let both = "SERVICE_PASSWORD: canary\nSERVICE_PASSWORD_FILE: password\n";
+    for (file, content, told) in [
+        ("SERVICE_PASSWORD_FILE: none\n", "", "cannot be read"),
+        (both, "", "beside `SERVICE_PASSWORD`"),
+        (
+            "SERVICE_PASSWORD_FILE: password\n",
+            "changeit\n",
+            "changeit",
+        ),
+        (
+            "SERVICE_PASSWORD_FILE: password\n",
+            "canary\n\n",
+            "a line break",
+        ),
+    ] {
+        fs::write(path("password"), content).expect("a file");
+        let ended = check(file, &environment).await;
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(
+            ended.stderr.contains("`SERVICE_PASSWORD_FILE`"),
+            "{ended:?}"
+        );
+        assert!(ended.stderr.contains(told), "{ended:?}");
+        assert!(!format!("{ended:?}").contains("canary"), "{ended:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_shipped_settings_refuse_to_run_until_the_password_is_changed() {
     let folder = manifest();
     let file = folder

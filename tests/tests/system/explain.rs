@@ -117,8 +117,8 @@ async fn every_verdict_is_what_is_served() {
 
     let record = end_to_end::stored_snapshot(&system.redis).await;
     let mut read = Pipeline::new();
-    let rejected = domain::contract::record::Document::Rejected;
-    let plain = domain::contract::record::Encoding::Identity;
+    let rejected = domain::contract::document::Document::Rejected;
+    let plain = domain::contract::document::Encoding::Identity;
     read.get(keys().block(record.generation, rejected, plain, 0));
     let mut connection = system.redis.connection().await;
     let (kept,): (Vec<u8>,) = read.query_async(&mut connection).await.expect("a body");

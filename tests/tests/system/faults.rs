@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use domain::contract::record::{Document, Encoding};
+use domain::contract::document::{Document, Encoding};
 use end_to_end::{
     Answer, PASSWORD, Process, Redis, System, TYPES, Upstream, host, incidents_in, keys, refresher,
     stored_snapshot, until,

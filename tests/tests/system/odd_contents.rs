@@ -253,8 +253,8 @@ async fn one_large_employee(redis: &Redis, bytes: usize) -> Vec<u8> {
     report.extend_from_slice(b"tail");
     for (number, block) in report.chunks(BLOCK_BYTES).enumerate() {
         let number = u32::try_from(number).expect("a small number");
-        let encoding = domain::contract::record::Encoding::Identity;
-        let document = domain::contract::record::Document::Report;
+        let encoding = domain::contract::document::Encoding::Identity;
+        let document = domain::contract::document::Document::Report;
         let key = keys().block(generation, document, encoding, number);
         set(&mut connection, &key, block).await;
     }

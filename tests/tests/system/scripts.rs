@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
+use domain::contract::document::{Document, Encoding};
 use domain::contract::history::HistoryStatus;
 use domain::contract::keys::Keys;
 use domain::contract::node::{Kind, Node};
-use domain::contract::record::{BLOCK_BYTES, Body, Document, EmployeeEntry, Encoding};
+use domain::contract::record::{BLOCK_BYTES, Body, EmployeeEntry};
 use domain::contract::scripts::{
     Admission, Admit, AskRefresh, CONFLICT, Call, CredentialCheck, DAMAGED, EmployeePart, FENCED,
     FindEmployee, Holding, MISSING, NextGeneration, Publish, ReadStatus, ReleaseLease, SettleCheck,

@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::{Argument, Call, Script, Values};
+use crate::contract::document::{Document, Encoding};
 use crate::contract::keys::Keys;
-use crate::contract::record::{BLOCK_BYTES, Body, Document, Encoding};
+use crate::contract::record::{BLOCK_BYTES, Body};
 
 /// `KEYS`: employees, then the first blocks of the report's identity encoding. `ARGV`: the upper and the
 /// lower 32 bits of the id, the length of a block, the longest part that is returned, how many entries the
