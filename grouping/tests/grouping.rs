@@ -211,7 +211,7 @@ fn the_golden_pair() {
 fn any_number_of_threads_makes_the_same_bytes() {
     let types = IncidentType::defaults();
     let rows = |kind: &IncidentType| {
-        let rows = (0..3000_u64).map(|row| {
+        let rows = (0..5000_u64).map(|row| {
             let mixed = row.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
             let priority = ["low", "medium", "high", "critical", "none"][(mixed % 5) as usize];
             format!(

@@ -149,13 +149,15 @@ impl AssignedRun {
 /// Ids at which the employees are split so that each of `shards` shards gets about as many rows.
 /// A sample decides; how well it does affects the speed only.
 fn pivots(runs: &[Option<Run>], identities: &Identities, shards: usize) -> Vec<u64> {
-    const SAMPLES: usize = 512;
+    const SAMPLES: usize = 4096;
     if shards < 2 {
         return Vec::new();
     }
+    // Of each run as many as it has of all rows.
+    let rows: usize = runs.iter().flatten().map(|run| run.rows.len()).sum();
+    let step = (rows / SAMPLES).max(1);
     let mut sample: Vec<u64> = Vec::new();
     for run in runs.iter().flatten() {
-        let step = (run.rows.len() / SAMPLES).max(1);
         sample.extend(run.rows.iter().step_by(step).filter_map(|row| {
             match identities.attribute(run, row) {
                 Attribution::Employee(employee) => Some(employee),
