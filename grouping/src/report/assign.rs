@@ -191,13 +191,9 @@ mod tests {
 
     /// How many rows each shard has.
     fn sizes(assigned: &Assigned) -> Vec<usize> {
-        let size = |shard: usize| {
-            assigned
-                .runs
-                .iter()
-                .map(|run| run.shards[shard].len())
-                .sum()
-        };
+        // A run that is not there has no shards.
+        let of_run = |run: &AssignedRun, shard: usize| run.shards.get(shard).map_or(0, Vec::len);
+        let size = |shard: usize| assigned.runs.iter().map(|run| of_run(run, shard)).sum();
         (0..assigned.shards).map(size).collect()
     }
 
