@@ -2,7 +2,6 @@
 
 use std::env;
 use std::fs;
-use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,12 +10,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, Parser, Subcommand, value_parser};
+use console::LogFormat;
 use demo_upstream::fault::PlannedFault;
 use demo_upstream::generate::{Dataset, MOST_EMPLOYEES, MOST_ROWS, Options};
 use demo_upstream::server::{Config, Server};
 use domain::settings::credentials::{Account, ExpectedPassword, Secret};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::filter::LevelFilter;
 
 /// A believable upstream API: seven types of incidents and the identity map, made from a seed.
 ///
@@ -126,13 +125,13 @@ fn time(text: &str) -> Result<Duration, String> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    log();
+    console::start(LogFormat::Text);
     let done = match arguments.command {
         Some(Command::Generate { out, data }) => generate(&out, &data),
         None => match account() {
             Ok(account) => serve(arguments.serve, account),
             Err(error) => {
-                tell(&error);
+                say(&error);
                 return ExitCode::from(2);
             }
         },
@@ -140,29 +139,15 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tell(&error);
+            say(&error);
             ExitCode::FAILURE
         }
     }
 }
 
-/// Begins to log. A word that is no level, an empty one too, counts as not set.
-fn log() {
-    let level = env::var("RUST_LOG").ok().filter(|level| !level.is_empty());
-    let level = level.and_then(|level| level.parse::<LevelFilter>().ok());
-    let is_plain = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    tracing_subscriber::fmt()
-        .with_max_level(level.unwrap_or(LevelFilter::INFO))
-        // What cannot be written, to a closed pipe or a full disk, must not end the program.
-        .log_internal_errors(false)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal() && !is_plain)
-        .init();
-}
-
-/// Says why the program ends, if there is anybody to hear it.
-fn tell(error: &anyhow::Error) {
-    let _ = writeln!(io::stderr(), "demo-upstream: {error:#}");
+/// Says why the program ends.
+fn say(error: &anyhow::Error) {
+    console::say("demo-upstream", LogFormat::Text, &console::describe(error));
 }
 
 fn generate(out: &PathBuf, data: &Data) -> Result<()> {
@@ -191,10 +176,8 @@ async fn serve(options: Serve, account: Account) -> Result<()> {
         control: options.control,
     };
     let server = Server::bind(config, dataset).await?;
-    let mut stdout = io::stdout();
-    writeln!(stdout, "listening on http://{}", server.address()?)
-        .and_then(|()| stdout.flush())
-        .context("cannot tell the address on standard output")?;
+    console::print(format!("listening on http://{}\n", server.address()?))
+        .context("cannot tell the address")?;
     server
         .run(async {
             tokio::select! {

@@ -50,6 +50,14 @@ fn the_component_and_the_refresher_do_not_know_each_other() {
 }
 
 #[test]
+fn the_host_knows_no_incident() {
+    let host = dependencies("host", "normal,build,dev", &[]);
+    for ours in ["domain", "grouping", "refresher", "api-component"] {
+        assert!(!host.contains(ours), "it depends on {ours}");
+    }
+}
+
+#[test]
 fn the_pure_crates_are_built_of_nothing_that_does_io() {
     for pure in ["domain", "grouping"] {
         let all = dependencies(pure, "normal", &[]);
@@ -61,4 +69,18 @@ fn the_pure_crates_are_built_of_nothing_that_does_io() {
     }
     // Otherwise this test could not fail.
     assert!(dependencies("refresher", "normal", &[]).contains("tokio"));
+}
+
+#[test]
+fn the_images_are_built_of_every_member() {
+    let read = |file| std::fs::read_to_string(root().join(file)).expect("a text");
+    let (manifest, context) = (read("Cargo.toml"), read(".dockerignore"));
+    let (_, members) = manifest.split_once("\nmembers = [").expect("members");
+    let (members, _) = members.split_once(']').expect("a list");
+    // Cargo refuses a workspace of which a member is missing.
+    for member in members.split('"').skip(1).step_by(2) {
+        let folder = member.split('/').next().unwrap_or(member);
+        let line = format!("!{folder}");
+        assert!(context.lines().any(|found| found == line), "{member}");
+    }
 }

@@ -1,11 +1,12 @@
 //! The containers of docker-compose.yml, run by a real Docker Engine where there is one.
 
+use std::fs;
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use end_to_end::{Client, ID, PASSWORD, incidents_in, manifest, until};
+use end_to_end::{Client, ID, PASSWORD, TempDir, incidents_in, manifest, until};
 use reqwest::Method;
 use serde_json::Value;
 
@@ -15,11 +16,16 @@ use stand_ins::StandIns;
 
 const BOUND: Duration = Duration::from_secs(90);
 
+/// What an operator has written into files beside the sources: it is to be in no image.
+const CANARY: &str = "a-canary-in-a-file";
+
 /// An application of compose's, gone with all that it made when the test is.
 struct Application {
     tag: String,
     port: u16,
     stand_ins: StandIns,
+    /// The sources, with an operator's changes.
+    sources: TempDir,
 }
 
 impl Application {
@@ -34,7 +40,7 @@ impl Application {
         command
             .args(["--project-name", &self.tag, "--profile", "demo"])
             .arg("--file")
-            .arg(manifest().with_file_name("docker-compose.yml"))
+            .arg(self.sources.path().join("docker-compose.yml"))
             .args(arguments)
             .env("TAG", &self.tag)
             .env("BUILD_IMAGE", &self.stand_ins.build)
@@ -83,10 +89,79 @@ impl Application {
         list.lines().map(str::to_owned).collect()
     }
 
-    fn image(&self, service: &str) -> Value {
-        let name = format!("employee-incidents/{service}:{}", self.tag);
-        inspected(&["image", "inspect", &name])
+    fn image(&self, service: &str) -> String {
+        format!("employee-incidents/{service}:{}", self.tag)
     }
+
+    /// The image of the stage in which everything is compiled.
+    fn build_stage(&self) -> String {
+        let name = format!("{}-compiled", self.stand_ins.build);
+        let [build, base] = [
+            ("BUILD_IMAGE", &self.stand_ins.build),
+            ("BASE_IMAGE", &self.stand_ins.base),
+        ]
+        .map(|(argument, image)| format!("{argument}={image}"));
+        let sources = self.sources.path().to_string_lossy();
+        docker(&[
+            "build",
+            "--quiet",
+            "--target",
+            "build",
+            "--build-arg",
+            &build,
+            "--build-arg",
+            &base,
+            "--tag",
+            &name,
+            &sources,
+        ]);
+        name
+    }
+
+    /// The networks that a service's container is in.
+    fn networks(&self, service: &str) -> Vec<String> {
+        let container = self.container(service);
+        let networks = container["NetworkSettings"]["Networks"].as_object();
+        networks.expect("an object").keys().cloned().collect()
+    }
+}
+
+/// A copy of what the images are built from, with a password in its configuration and `.env` files.
+fn edited_sources() -> TempDir {
+    let folder = TempDir::new().expect("a temporary folder");
+    let copy = r#"tar --create --exclude target --exclude .git --directory "$0" . | tar --extract --directory "$1""#;
+    let copied = Command::new("sh")
+        .args(["-c", copy])
+        .arg(manifest().with_file_name(""))
+        .arg(folder.path())
+        .status();
+    assert!(copied.expect("a shell").success());
+    let config = folder.path().join("config/config.yaml");
+    let text = fs::read_to_string(&config).expect("a file");
+    let edited = text.replace("changeit", CANARY);
+    assert!(edited.contains(CANARY), "{text}");
+    fs::write(config, edited).expect("it can be written");
+    for file in [
+        ".env",
+        "domain/.env",
+        "refresher/src/.env.local",
+        "tests/service.env",
+    ] {
+        let line = format!("UNUSED={CANARY}\n");
+        fs::write(folder.path().join(file), line).expect("it can be written");
+    }
+    folder
+}
+
+/// Whether any file of an image has this text.
+fn holds(image: &str, text: &str) -> bool {
+    let container = docker(&["create", image, "true"]);
+    let search = r#"docker export "$0" | grep --text --quiet --fixed-strings -- "$1""#;
+    let found = Command::new("sh")
+        .args(["-c", search, container.trim(), text])
+        .status();
+    docker(&["rm", container.trim()]);
+    found.expect("a shell").success()
 }
 
 impl Drop for Application {
@@ -97,8 +172,7 @@ impl Drop for Application {
         }
         self.compose(&["down", "--volumes", "--timeout", "5"]);
         for image in ["api", "refresher", "upstream"] {
-            let name = format!("employee-incidents/{image}:{}", self.tag);
-            let _ = run(&["docker", "rmi", "--force", &name]);
+            let _ = run(&["docker", "rmi", "--force", &self.image(image)]);
         }
         remove_leftovers(&self.stand_ins.build);
         for image in self.stand_ins.all() {
@@ -159,6 +233,7 @@ async fn the_containers_serve_and_end_for_good() {
     let application = tokio::task::spawn_blocking(move || {
         let application = Application {
             stand_ins: StandIns::import(&tag),
+            sources: edited_sources(),
             port,
             tag,
         };
@@ -184,6 +259,8 @@ async fn the_containers_serve_and_end_for_good() {
         assert_eq!(settings["ReadonlyRootfs"], true, "{service}");
         assert_eq!(settings["CapDrop"], serde_json::json!(["ALL"]), "{service}");
         assert_eq!(settings["RestartPolicy"]["Name"], "on-failure", "{service}");
+        let memory = settings["Memory"].as_u64().unwrap_or_default();
+        assert!(memory > 0, "{service} may take all memory");
         let user = container["Config"]["User"].as_str().unwrap_or_default();
         let id: u32 = user
             .split(':')
@@ -193,13 +270,27 @@ async fn the_containers_serve_and_end_for_good() {
             .unwrap_or(0);
         assert!(id > 0, "{service} runs as `{user}`");
     }
-    for service in ["refresher", "api", "upstream"] {
-        let image = application.image(service);
-        assert!(!image.to_string().contains(PASSWORD), "{image}");
-        let id = image["Id"].as_str().expect("an id");
-        let history = docker(&["history", "--no-trunc", id]);
-        assert!(!history.contains(PASSWORD), "{history}");
+    let apart = [("redis", "upstream"), ("api", "upstream")];
+    for (one, other) in apart {
+        let networks = application.networks(one);
+        let shared = application.networks(other);
+        let shared = shared.iter().find(|name| networks.contains(name));
+        assert_eq!(shared, None, "{one} and {other} reach each other");
     }
+    for service in ["refresher", "api", "upstream"] {
+        let name = application.image(service);
+        let image = inspected(&["image", "inspect", &name]).to_string();
+        let history = docker(&["history", "--no-trunc", &name]);
+        for secret in [PASSWORD, CANARY] {
+            assert!(!image.contains(secret), "{image}");
+            assert!(!history.contains(secret), "{history}");
+        }
+        assert!(!holds(&name, CANARY), "{service} has a secret in a file");
+    }
+    let compiled = application.build_stage();
+    let (sources, canary) = (holds(&compiled, "[workspace]"), holds(&compiled, CANARY));
+    docker(&["rmi", "--force", &compiled]);
+    assert!(sources && !canary, "sources: {sources}, secrets: {canary}");
 
     let answer = client.send(Method::POST, "/shutdown", &[]).await;
     assert_eq!(answer.status, 200);
