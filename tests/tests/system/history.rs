@@ -67,6 +67,15 @@ impl Service {
         .await
     }
 
+    /// Redis comes back empty, upstream answers nothing, and a refresher begins anew.
+    async fn starts_with_nothing_but_history(&mut self) {
+        self.redis.stop().await;
+        let hang = json!({"effect": "hang"});
+        self.upstream.fault("all", hang).await;
+        self.redis.start_again().await;
+        self.refresher = begin(&self.redis, &self.upstream, self.history.path());
+    }
+
     /// The manifests, the newest last.
     fn manifests(&self) -> Vec<PathBuf> {
         files(&self.history.path().join("manifests"))
@@ -148,13 +157,7 @@ async fn the_last_snapshot_is_served_again_before_upstream_answers() {
 
     // All that remains is the history.
     service.refresher.kill().await;
-    service.redis.stop().await;
-    service
-        .upstream
-        .fault("all", json!({"effect": "hang"}))
-        .await;
-    service.redis.start_again().await;
-    service.refresher = begin(&service.redis, &service.upstream, service.history.path());
+    service.starts_with_nothing_but_history().await;
     let again = service.serves(FIRST_VERSION).await;
     assert_eq!(again.body, before.body);
     assert_eq!(again.header("etag"), before.header("etag"));
@@ -307,13 +310,7 @@ async fn whatever_is_damaged_is_told_and_passed_over() {
     let manifest = service.manifests().pop().expect("a manifest");
     let bytes = fs::read(&manifest).expect("a file");
     fs::write(&manifest, &bytes[..bytes.len() / 2]).expect("it can be written");
-    service.redis.stop().await;
-    service
-        .upstream
-        .fault("all", json!({"effect": "hang"}))
-        .await;
-    service.redis.start_again().await;
-    service.refresher = begin(&service.redis, &service.upstream, service.history.path());
+    service.starts_with_nothing_but_history().await;
     let again = service.serves(FIRST_VERSION).await;
     assert_eq!(again.body, first.body);
     let log = service.refresher.log();
