@@ -49,7 +49,10 @@ impl RedisServer {
             return Ok(path);
         }
         let folder = task.sh.create_dir(task.scratch.join("bin"))?;
-        symlink(&self.program, folder.join(NAME))?;
+        let link = folder.join(NAME);
+        if !link.exists() {
+            symlink(&self.program, link)?;
+        }
         Ok(env::join_paths(
             [folder].into_iter().chain(env::split_paths(&path)),
         )?)
