@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use domain::contract::scripts::CredentialCheck;
-use domain::settings::credentials::{Account, ExpectedPassword, Presented};
+use domain::settings::credentials::{Account, Credentials, ExpectedPassword};
 use hmac::{Hmac, Mac as _};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, StatusCode};
@@ -25,7 +25,7 @@ thread_local! {
 
 /// The credential of one request.
 pub(crate) struct Credential {
-    presented: Option<Presented>,
+    presented: Option<Credentials>,
     /// Only where a password is checked by hashing.
     mac: Option<CredentialMac>,
     check: CredentialCheck,
@@ -37,7 +37,7 @@ impl Credential {
     pub(crate) fn of(headers: &HeaderMap, account: &Account) -> Self {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let presented = match (values.next(), values.next()) {
-            (Some(value), None) => Presented::from_header(value.as_bytes()),
+            (Some(value), None) => Credentials::from_header(value.as_bytes()),
             _ => None,
         };
         let mac = match (&presented, &account.password) {
@@ -110,7 +110,7 @@ pub(crate) async fn check(
     Ok(())
 }
 
-fn mac(key: &[u8], presented: &Presented) -> Option<CredentialMac> {
+fn mac(key: &[u8], presented: &Credentials) -> Option<CredentialMac> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
     mac.update(&presented.fingerprint_input());
     Some(mac.finalize().into_bytes().into())

@@ -18,7 +18,7 @@ use domain::contract::keys::Keys;
 use domain::contract::record::Current;
 use domain::contract::scripts::{Admission, Admit, CredentialCheck};
 use domain::settings::client_address::counting_key;
-use domain::settings::credentials::{Account, ExpectedPassword, Presented};
+use domain::settings::credentials::{Account, Credentials, ExpectedPassword};
 use domain::settings::rate_limit::RateLimit;
 use futures::stream;
 use redis::AsyncCommands as _;
@@ -93,7 +93,7 @@ impl App {
         // As the component does with a plain password: it is compared first, and answered after.
         let presented = headers
             .get(header::AUTHORIZATION)
-            .and_then(|value| Presented::from_header(value.as_bytes()));
+            .and_then(|value| Credentials::from_header(value.as_bytes()));
         let credential = match &presented {
             None => CredentialCheck::None,
             Some(presented) if self.account.verify(presented) => CredentialCheck::Right,

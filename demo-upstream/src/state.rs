@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use domain::settings::credentials::{Account, Presented};
+use domain::settings::credentials::{Account, Credentials};
 use http::{HeaderMap, header};
 
 use crate::fault::{FaultError, PlannedFault, Plans};
@@ -80,7 +80,7 @@ impl State {
     pub(crate) fn authorized(&self, headers: &HeaderMap) -> bool {
         let header = headers.get(header::AUTHORIZATION);
         header
-            .and_then(|value| Presented::from_header(value.as_bytes()))
+            .and_then(|value| Credentials::from_header(value.as_bytes()))
             .is_some_and(|presented| self.account.verify(&presented))
     }
 

@@ -1,14 +1,14 @@
 //! The `Authorization` header: accepted, and taken apart, exactly as a plain model of RFC 7617 and
 //! RFC 4648 does.
 
-use domain::settings::credentials::{Account, ExpectedPassword, Presented};
+use domain::settings::credentials::{Account, Credentials, ExpectedPassword};
 
 /// Reads a header's value, and holds it against the account that it names.
 ///
 /// # Panics
 /// When it is taken for something else than the model takes it for.
 pub fn check(data: &[u8]) {
-    let presented = Presented::from_header(data);
+    let presented = Credentials::from_header(data);
     let expected = model(data);
     assert_eq!(presented.is_some(), expected.is_some());
     let (Some(presented), Some((id, password))) = (presented, expected) else {

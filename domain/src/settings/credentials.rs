@@ -41,12 +41,12 @@ impl fmt::Debug for Secret {
 /// A user id and password as a client presented them. The bytes are compared as they are: the
 /// service announces `charset="UTF-8"` (RFC 7617, section 2.1).
 #[derive(Clone)]
-pub struct Presented {
+pub struct Credentials {
     id: Vec<u8>,
     password: Vec<u8>,
 }
 
-impl Presented {
+impl Credentials {
     /// Reads the value of an `Authorization` header. `None` when it is not a well-formed Basic
     /// credential: the caller answers as to a wrong one.
     #[must_use]
@@ -180,7 +180,7 @@ impl Account {
     /// Whether `presented` is this account. Takes the same time whichever part is wrong; with a
     /// hash, its full price.
     #[must_use]
-    pub fn verify(&self, presented: &Presented) -> bool {
+    pub fn verify(&self, presented: &Credentials) -> bool {
         let id_matches = equal(self.id.as_bytes(), &presented.id);
         let password_matches = match &self.password {
             ExpectedPassword::Plain(password) => {
@@ -228,7 +228,7 @@ mod tests {
     }
 
     fn accepts(account: &Account, text: &str) -> bool {
-        Presented::from_header(&header(text)).is_some_and(|presented| account.verify(&presented))
+        Credentials::from_header(&header(text)).is_some_and(|presented| account.verify(&presented))
     }
 
     fn cheap_hash(password: &str) -> String {
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn the_scheme_is_case_insensitive_and_others_are_refused() {
-        assert!(Presented::from_header(b"bAsIc YTpi").is_some());
+        assert!(Credentials::from_header(b"bAsIc YTpi").is_some());
         for wrong in [
             &b"Bearer YTpi"[..],
             b"Basic",
@@ -273,7 +273,7 @@ mod tests {
             b"BasicYTpi",
             b"Basic YWI=",
         ] {
-            assert!(Presented::from_header(wrong).is_none());
+            assert!(Credentials::from_header(wrong).is_none());
         }
     }
 
@@ -352,15 +352,15 @@ mod tests {
 
     #[test]
     fn fingerprints_tell_the_border_between_id_and_password() {
-        let one = Presented::from_header(&header("a:bc")).unwrap();
-        let other = Presented::from_header(&header("ab:c")).unwrap();
+        let one = Credentials::from_header(&header("a:bc")).unwrap();
+        let other = Credentials::from_header(&header("ab:c")).unwrap();
         assert_ne!(one.fingerprint_input(), other.fingerprint_input());
     }
 
     proptest! {
         #[test]
         fn no_header_panics(value in proptest::collection::vec(any::<u8>(), 0..80)) {
-            let _ = Presented::from_header(&value);
+            let _ = Credentials::from_header(&value);
         }
     }
 }

@@ -60,9 +60,9 @@ pub enum CredentialCheck {
     Right,
     /// It is not.
     Wrong,
-    /// It has to be checked by hashing, unless it is remembered as verified or known from the client. When it is admitted without
-    /// being remembered, a permit to check it is taken, and it counts as a guess until
-    /// [`SettleCheck`](super::SettleCheck) says what came of it.
+    /// It has to be checked by hashing, unless it is remembered as verified or known from the client. When
+    /// it is admitted without being remembered, a permit to check it is taken, and it counts as a guess
+    /// until [`SettleCheck`](super::SettleCheck) says what came of it.
     Unknown,
     /// There is none, or none that is well-formed: nobody guesses that way.
     None,

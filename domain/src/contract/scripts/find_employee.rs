@@ -10,9 +10,8 @@ use crate::contract::record::{BLOCK_BYTES, Body};
 
 /// `KEYS`: employees, then the first blocks of the report's identity encoding. `ARGV`: the upper and the
 /// lower 32 bits of the id, the length of a block, the longest part that is returned, how many entries the
-/// index has. Returns `[found 0|1,
-/// start, length, part]`, where the part is empty if it is longer or in a later block; or an error
-/// `MISSING` when the generation is gone, `DAMAGED` when it cannot be as it is.
+/// index has. Returns `[found 0|1, start, length, part]`, where the part is empty if it is longer or in a
+/// later block; or an error `MISSING` when the generation is gone, `DAMAGED` when it cannot be as it is.
 static SCRIPT: Script = Script::new("find_employee", include_str!("find_employee.lua"));
 
 /// Bytes of a part that comes with the reply, at most. Redis serves nobody else while it puts it together.

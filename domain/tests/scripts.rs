@@ -1,0 +1,316 @@
+//! Every script of the contract, without Redis: the keys and arguments that its type gives, and what it
+//! makes of replies. That they fit the Lua is shown on a real Redis, in `tests/tests/system/scripts.rs`.
+
+use domain::contract::document::Encoding;
+use domain::contract::keys::Keys;
+use domain::contract::record::{BLOCK_BYTES, Body};
+use domain::contract::scripts::{
+    Admission, Admit, Argument, AskRefresh, Call, CredentialCheck, EmployeePart, FindEmployee,
+    Holding, NextGeneration, Publish, ReadStatus, ReleaseLease, SettleCheck, TakeLease, Unstage,
+    Value,
+};
+use domain::settings::rate_limit::RateLimit;
+
+fn keys() -> Keys {
+    Keys::new("t")
+}
+
+fn key_names(call: &impl Call) -> Vec<String> {
+    call.keys().iter().map(ToString::to_string).collect()
+}
+
+/// The arguments as Redis gets them, as text.
+fn arguments(call: &impl Call) -> Vec<String> {
+    let shown = |argument: &Argument<'_>| match argument {
+        Argument::Integer(number) => number.to_string(),
+        Argument::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+    };
+    call.arguments().iter().map(shown).collect()
+}
+
+fn integers(numbers: &[i64]) -> Vec<Value> {
+    numbers.iter().copied().map(Value::Integer).collect()
+}
+
+fn bytes(text: &str) -> Value {
+    Value::Bytes(text.as_bytes().to_vec())
+}
+
+/// Whatever is no reply of a script is refused, and its name is told.
+fn refuses_what_is_no_reply(call: &impl Call, name: &str) {
+    for nonsense in [vec![], vec![Value::Nil], vec![Value::Nil, Value::Nil]] {
+        let Err(error) = call.reply(nonsense) else {
+            panic!("{name} takes anything");
+        };
+        assert!(error.to_string().contains(&format!("`{name}`")), "{error}");
+    }
+    assert!(!call.script().source().is_empty());
+    assert_eq!(call.script().sha1().len(), 40);
+}
+
+#[test]
+fn a_request_names_its_counters_and_their_limits() {
+    let keys = keys();
+    let limits = RateLimit::parse_list("5 per second, 1000 per day").unwrap();
+    let failure_limits = RateLimit::parse_list("10 per 10 minutes").unwrap();
+    let request = |credential, mac| Admit {
+        keys: &keys,
+        scope: "incidents",
+        client: "192.0.2.7",
+        limits: &limits,
+        failure_limits: &failure_limits,
+        credential,
+        mac,
+    };
+    let hashed = request(CredentialCheck::Unknown, Some("00ff"));
+    assert_eq!(
+        key_names(&hashed),
+        [
+            "{t}:current",
+            "{t}:verified:00ff",
+            "{t}:known:00ff:192.0.2.7",
+            "{t}:check-permit:0",
+            "{t}:check-permit:1",
+            "{t}:limit:incidents:0:192.0.2.7",
+            "{t}:limit:incidents:1:192.0.2.7",
+            "{t}:failures:0:192.0.2.7",
+        ]
+    );
+    let shown = arguments(&hashed);
+    assert_eq!(shown[..2], ["unknown", "00ff"]);
+    assert_eq!(shown[2..7], ["300000", "86400000", "10000", "1048576", "2"]);
+    assert_eq!(
+        shown[7..],
+        ["2", "5", "1000", "1000", "86400000", "10", "600000"]
+    );
+    for (credential, word) in [
+        (CredentialCheck::Right, "right"),
+        (CredentialCheck::Wrong, "wrong"),
+        (CredentialCheck::None, "none"),
+    ] {
+        let shown = arguments(&request(credential, None));
+        assert_eq!(shown[..2], [word, ""]);
+    }
+    assert!(key_names(&request(CredentialCheck::None, None))[1].starts_with("{t}:verified:"));
+}
+
+#[test]
+fn a_request_is_admitted_or_told_why_not() {
+    let keys = keys();
+    let request = Admit {
+        keys: &keys,
+        scope: "s",
+        client: "c",
+        limits: &[],
+        failure_limits: &[],
+        credential: CredentialCheck::None,
+        mac: None,
+    };
+    let reply = |outcome, current: &str, right| {
+        let mut values = integers(&[outcome, 7, 1, 9]);
+        values.extend([bytes(current), Value::Integer(right)]);
+        request.reply(values)
+    };
+    let admitted = |right| Admission::Admitted {
+        now_ms: 9,
+        current: b"r".to_vec(),
+        right,
+    };
+    assert_eq!(reply(1, "r", 1), Ok(admitted(true)));
+    assert_eq!(reply(1, "r", 0), Ok(admitted(false)));
+    assert_eq!(
+        reply(0, "", 0),
+        Ok(Admission::RateLimited {
+            limit: 1,
+            wait_ms: 7
+        })
+    );
+    assert_eq!(reply(2, "", 0), Ok(Admission::LockedOut { wait_ms: 7 }));
+    assert_eq!(reply(3, "", 0), Ok(Admission::Busy));
+    assert!(reply(4, "", 0).is_err());
+    assert!(request.reply(integers(&[1, -1, 0, 9])).is_err());
+    refuses_what_is_no_reply(&request, "admit");
+}
+
+#[test]
+fn what_came_of_a_check_is_told() {
+    let keys = keys();
+    let settled = |right| SettleCheck {
+        keys: &keys,
+        client: "192.0.2.7",
+        failure_limits: 2,
+        mac: "00ff",
+        right,
+    };
+    assert_eq!(
+        key_names(&settled(true)),
+        [
+            "{t}:verified:00ff",
+            "{t}:known:00ff:192.0.2.7",
+            "{t}:check-permit:0",
+            "{t}:check-permit:1",
+            "{t}:failures:0:192.0.2.7",
+            "{t}:failures:1:192.0.2.7",
+        ]
+    );
+    for (right, word) in [(true, "right"), (false, "wrong")] {
+        assert_eq!(
+            arguments(&settled(right)),
+            [word, "00ff", "300000", "86400000", "2"]
+        );
+    }
+    assert_eq!(settled(true).reply(integers(&[1])), Ok(()));
+    refuses_what_is_no_reply(&settled(true), "settle_check");
+}
+
+#[test]
+fn a_refresh_is_asked_for() {
+    let keys = keys();
+    let wish = AskRefresh {
+        keys: &keys,
+        stands_ms: 15_000,
+    };
+    assert_eq!(key_names(&wish), ["{t}:refresh-asked", "{t}:commands"]);
+    assert_eq!(arguments(&wish), ["15000"]);
+    assert_eq!(wish.reply(integers(&[1])), Ok(true));
+    assert_eq!(wish.reply(integers(&[0])), Ok(false));
+    refuses_what_is_no_reply(&wish, "ask_refresh");
+}
+
+#[test]
+fn an_employee_is_looked_for_in_halves_of_its_id() {
+    let keys = keys();
+    let search = |blocks: u64| FindEmployee {
+        keys: &keys,
+        generation: 3,
+        report: Body {
+            bytes: blocks * BLOCK_BYTES as u64,
+        },
+        employees: 9,
+        employee: (7 << 32) + 5,
+    };
+    assert_eq!(
+        key_names(&search(2)),
+        [
+            "{t}:3:employees",
+            "{t}:3:report:identity:0",
+            "{t}:3:report:identity:1",
+        ]
+    );
+    assert_eq!(Encoding::Identity.name(), "identity");
+    assert_eq!(key_names(&search(300)).len(), 257);
+    assert_eq!(arguments(&search(2)), ["7", "5", "1048576", "262144", "9"]);
+    let reply = |numbers: &[i64], part: &str| {
+        let mut values = integers(numbers);
+        values.push(bytes(part));
+        search(1).reply(values)
+    };
+    let part = |bytes: Option<&[u8]>| EmployeePart {
+        range: 10..14,
+        bytes: bytes.map(<[u8]>::to_vec),
+    };
+    assert_eq!(reply(&[1, 10, 4], "part"), Ok(Some(part(Some(b"part")))));
+    assert_eq!(reply(&[1, 10, 4], ""), Ok(Some(part(None))));
+    assert_eq!(reply(&[0, 0, 0], ""), Ok(None));
+    assert!(reply(&[2, 10, 4], "part").is_err());
+    assert!(reply(&[1, -1, 4], "part").is_err());
+    refuses_what_is_no_reply(&search(1), "find_employee");
+}
+
+#[test]
+fn the_lease_is_taken_and_given_up() {
+    let keys = keys();
+    let take = TakeLease {
+        keys: &keys,
+        holder: "a",
+        term_ms: 4000,
+        known_token: 6,
+    };
+    assert_eq!(key_names(&take), ["{t}:lease"]);
+    assert_eq!(arguments(&take), ["take", "a", "4000", "6"]);
+    for (ours, is_ours) in [(1, true), (0, false)] {
+        let holding = Holding { token: 7, is_ours };
+        assert_eq!(take.reply(integers(&[7, ours])), Ok(holding));
+    }
+    refuses_what_is_no_reply(&take, "lease");
+    let release = ReleaseLease {
+        keys: &keys,
+        holder: "a",
+    };
+    assert_eq!(key_names(&release), ["{t}:lease"]);
+    assert_eq!(arguments(&release), ["release", "a"]);
+    assert_eq!(release.reply(integers(&[1])), Ok(true));
+    assert_eq!(release.reply(integers(&[0])), Ok(false));
+    refuses_what_is_no_reply(&release, "lease");
+}
+
+#[test]
+fn a_generation_is_drawn() {
+    let keys = keys();
+    let draw = NextGeneration {
+        keys: &keys,
+        known: 6,
+    };
+    assert_eq!(key_names(&draw), ["{t}:generation"]);
+    assert_eq!(arguments(&draw), ["6"]);
+    assert_eq!(draw.reply(integers(&[7])), Ok(7));
+    refuses_what_is_no_reply(&draw, "next_generation");
+}
+
+#[test]
+fn a_snapshot_is_published_with_all_its_keys() {
+    let keys = keys();
+    let (snapshot, superseded) = (["new".to_owned()], ["old".to_owned()]);
+    let publish = Publish {
+        keys: &keys,
+        holder: "a",
+        token: 7,
+        expected: b"before",
+        record: "after",
+        snapshot: &snapshot,
+        superseded: &superseded,
+        superseded_for_ms: 60_000,
+    };
+    assert_eq!(
+        key_names(&publish),
+        [
+            "{t}:lease",
+            "{t}:current",
+            "{t}:refresh-asked",
+            "new",
+            "old"
+        ]
+    );
+    assert_eq!(
+        arguments(&publish),
+        ["a", "7", "before", "after", "1", "60000"]
+    );
+    assert_eq!(publish.reply([bytes("OK")]), Ok(()));
+    refuses_what_is_no_reply(&publish, "publish");
+}
+
+#[test]
+fn parts_are_unstaged() {
+    let unstage = Unstage { parts: &["a", "b"] };
+    assert_eq!(key_names(&unstage), ["a", "b"]);
+    assert!(arguments(&unstage).is_empty());
+    assert_eq!(unstage.reply([bytes("OK")]), Ok(()));
+    refuses_what_is_no_reply(&unstage, "unstage");
+}
+
+#[test]
+fn reports_are_asked_for_within_bounds() {
+    let keys = keys();
+    let read = ReadStatus { keys: &keys };
+    assert_eq!(
+        key_names(&read),
+        [
+            "{t}:dead-letters",
+            "{t}:history",
+            "{t}:node-changes",
+            "{t}:nodes"
+        ]
+    );
+    assert_eq!(arguments(&read), ["5000", "8192"]);
+    refuses_what_is_no_reply(&read, "status");
+}
