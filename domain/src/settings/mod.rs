@@ -2,9 +2,9 @@
 //!
 //! - [`table`]: all settings, a row each. To add one, add a row and the field of [`Settings`] that it fills.
 //! - `sources`: which of file, environment and secret files a value comes from.
-//! - `file`, `value`: YAML, and the ways in which values are read.
+//! - `file`, `value`, `given`: YAML, a value as it stands there, and the ways in which settings read it.
 //! - `logins`, `addresses`, `types`: the settings that have a notation of their own.
-//! - [`credentials`], [`rate_limit`], [`address`], [`client_address`]: what such settings mean.
+//! - [`credentials`], [`rate_limit`], [`client_address`]: what such settings mean.
 //!
 //! Invariants: a value that is there and cannot be used is an error and never counts as absent; no error
 //! and no `Debug` shows a secret.
