@@ -39,10 +39,30 @@ pub fn check(data: &[u8]) {
         }
     }
     assert_eq!(client, model);
+    // The same hops in the words of RFC 7239 tell the same, and no words of it panic.
+    let forwarded = ForwardingHeader::from_name("Forwarded").expect("it tells addresses");
+    let elements: Vec<String> = hops.iter().copied().map(element).collect();
+    let told = client_address(
+        peer,
+        &networks,
+        &forwarded,
+        [elements.join(", ").as_str()].into_iter(),
+    );
+    assert_eq!(told, model);
+    let _ = client_address(peer, &networks, &forwarded, lines.lines());
     if !is_trusted(&peer.to_canonical()) {
         assert_eq!(client, peer.to_canonical());
     }
     check_key(client);
+}
+
+/// A hop as an element of `Forwarded`.
+fn element(hop: Option<IpAddr>) -> String {
+    match hop {
+        Some(IpAddr::V4(address)) => format!("for={address};proto=https"),
+        Some(IpAddr::V6(address)) => format!("proto=http;For=\"[{address}]:4711\""),
+        None => "for=unknown".to_owned(),
+    }
 }
 
 /// An IPv4 address is counted by itself, an IPv6 address with its /64.
