@@ -16,14 +16,11 @@ pub enum LogFormat {
     Json,
 }
 
-/// What is logged unless `RUST_LOG` says otherwise.
-const DEFAULT: &str = "info";
-
-/// Begins to log, at the level that `RUST_LOG` names. A value that names none would silence even errors:
-/// it is told, and does not count.
-pub fn start(format: LogFormat) {
+/// Begins to log, at the level that `RUST_LOG` names, else at `level`. A value that names none would
+/// silence even errors: it is told, and does not count.
+pub fn start(format: LogFormat, level: &str) {
     let variable = env::var_os("RUST_LOG").map(|value| value.to_string_lossy().into_owned());
-    let (filter, is_understood) = filter(variable.as_deref());
+    let (filter, is_understood) = filter(variable.as_deref(), level);
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)
@@ -38,19 +35,19 @@ pub fn start(format: LogFormat) {
     if !is_understood {
         tracing::warn!(
             found = variable,
-            "RUST_LOG is not understood: logging at {DEFAULT}. It takes error, warn, info, debug, trace or \
+            "RUST_LOG is not understood: logging at {level}. It takes error, warn, info, debug, trace or \
              off, also of one part: info,refresher=debug"
         );
     }
 }
 
 /// What `RUST_LOG` asks for, and whether it was understood. Empty counts as not set.
-fn filter(variable: Option<&str>) -> (EnvFilter, bool) {
+fn filter(variable: Option<&str>, level: &str) -> (EnvFilter, bool) {
     match variable.map(str::trim) {
-        None | Some("") => (EnvFilter::new(DEFAULT), true),
+        None | Some("") => (EnvFilter::new(level), true),
         Some(text) => match EnvFilter::try_new(text) {
             Ok(filter) if text.split(',').all(names_level) => (filter, true),
-            _ => (EnvFilter::new(DEFAULT), false),
+            _ => (EnvFilter::new(level), false),
         },
     }
 }
@@ -84,11 +81,11 @@ mod tests {
             ("info,refresher=debug", "refresher=debug,info"),
             ("", "info"),
         ] {
-            let (filter, is_understood) = filter(Some(text));
+            let (filter, is_understood) = filter(Some(text), "info");
             assert!(is_understood, "{text}");
             assert_eq!(filter.to_string(), shown, "{text}");
         }
-        assert_eq!(filter(None).0.to_string(), "info");
+        assert_eq!(filter(None, "warn").0.to_string(), "warn");
         for text in [
             "warning",
             "1",
@@ -98,7 +95,7 @@ mod tests {
             "a=b=",
             "[[",
         ] {
-            let (filter, is_understood) = filter(Some(text));
+            let (filter, is_understood) = filter(Some(text), "info");
             assert!(!is_understood, "{text}");
             assert_eq!(filter.to_string(), "info", "{text}");
         }

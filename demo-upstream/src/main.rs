@@ -125,7 +125,7 @@ fn time(text: &str) -> Result<Duration, String> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    console::start(LogFormat::Text);
+    console::start(LogFormat::Text, "info");
     let done = match arguments.command {
         Some(Command::Generate { out, data }) => generate(&out, &data),
         None => match account() {

@@ -1,7 +1,5 @@
 //! `host`: runs this application's Spin component without the Spin CLI.
 
-mod logging;
-
 use std::{
     fmt,
     io::{self, Write as _},
@@ -158,7 +156,7 @@ fn parse_time(argument: &str) -> Result<Duration, String> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    logging::start();
+    console::start(console::LogFormat::Text, "warn");
     // TLS to Redis; an error only says that its cryptography has been chosen already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let given: Values = arguments.variables.iter().cloned().collect();

@@ -13,7 +13,7 @@ use url::{Host, Url};
 
 /// Why there are no settings.
 #[derive(Debug, Error)]
-pub enum ConfigurationError {
+pub(crate) enum ConfigurationError {
     /// The file cannot be read.
     #[error("cannot read {}: {source}; name the configuration file with --config", .path.display())]
     File {
@@ -34,18 +34,18 @@ pub enum ConfigurationError {
 
 /// What a refresh needs to know of upstream.
 #[derive(Debug, Clone)]
-pub struct UpstreamSettings {
+pub(crate) struct UpstreamSettings {
     /// `BASE_ENDPOINT`
-    pub base: Url,
+    pub(crate) base: Url,
     /// `UPSTREAM_ID` and `UPSTREAM_PASSWORD`
-    pub account: UpstreamAccount,
+    pub(crate) account: UpstreamAccount,
 }
 
 /// Reads the settings from the file at `path` and the environment.
 ///
 /// # Errors
 /// When the file cannot be read or a value cannot be used.
-pub fn read(path: &Path) -> Result<Settings, ConfigurationError> {
+pub(crate) fn read(path: &Path) -> Result<Settings, ConfigurationError> {
     let text = fs::read_to_string(path).map_err(|source| ConfigurationError::File {
         path: path.to_owned(),
         source,
@@ -72,7 +72,10 @@ fn secret_file(path: &Path, name: &str) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// When the accounts or the upstream address cannot be used.
-pub fn upstream(path: &Path, settings: &Settings) -> Result<UpstreamSettings, ConfigurationError> {
+pub(crate) fn upstream(
+    path: &Path,
+    settings: &Settings,
+) -> Result<UpstreamSettings, ConfigurationError> {
     let mut errors = Vec::new();
     let own = settings.account();
     if let Err(error) = &own {

@@ -28,13 +28,13 @@
 mod answer;
 mod backoff;
 mod cli;
-pub mod configuration;
+mod configuration;
 mod history;
 pub mod leadership;
-pub mod nodes;
+mod nodes;
 pub mod refresh;
-pub mod server;
-pub mod shutdown;
+mod server;
+mod shutdown;
 pub mod store;
 mod tls;
 

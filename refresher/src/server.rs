@@ -25,7 +25,7 @@ const BEGINNING: usize = 64 << 10;
 
 /// Why there is no server.
 #[derive(Debug, Error)]
-pub enum ServerError {
+pub(crate) enum ServerError {
     /// The command cannot be read.
     #[error("--server '{command}' cannot be split into words: {source}")]
     Words {
@@ -49,7 +49,7 @@ pub enum ServerError {
 
 /// A running server, in a process group of its own. Dropped, it is killed with all its children.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     group: Option<Pid>,
     health: watch::Receiver<Option<Url>>,
@@ -60,7 +60,7 @@ pub struct Server {
 ///
 /// # Errors
 /// When its quotes do not match, or it is empty.
-pub fn words(command: &str) -> Result<Vec<String>, ServerError> {
+pub(crate) fn words(command: &str) -> Result<Vec<String>, ServerError> {
     let words = shell_words::split(command).map_err(|source| ServerError::Words {
         command: command.to_owned(),
         source,
@@ -91,7 +91,7 @@ fn mortal(words: &[String]) -> Command {
 /// Becomes `words`, a program and its arguments, which is sent SIGTERM when the process `parent`
 /// ends. That must be our parent still. Returns only why it could not.
 #[cfg(target_os = "linux")]
-pub fn exec(parent: u32, words: &[String]) -> ServerError {
+pub(crate) fn exec(parent: u32, words: &[String]) -> ServerError {
     use rustix::process::{getppid, set_parent_process_death_signal};
     use std::os::unix::process::CommandExt as _;
 
@@ -117,7 +117,7 @@ impl Server {
     ///
     /// # Errors
     /// When there is no such program, or it may not be run.
-    pub fn start(
+    pub(crate) fn start(
         words: &[String],
         environment: &[(&str, String)],
         health: Option<Url>,
@@ -148,13 +148,13 @@ impl Server {
 
     /// Its process id; `None` once it has ended.
     #[must_use]
-    pub fn pid(&self) -> Option<u32> {
+    pub(crate) fn pid(&self) -> Option<u32> {
         self.child.id()
     }
 
     /// The address of its `/healthz`, as soon as that is known.
     #[must_use]
-    pub fn health(&self) -> watch::Receiver<Option<Url>> {
+    pub(crate) fn health(&self) -> watch::Receiver<Option<Url>> {
         self.health.clone()
     }
 
@@ -162,12 +162,12 @@ impl Server {
     ///
     /// # Errors
     /// When it cannot be waited for.
-    pub async fn ended(&mut self) -> io::Result<ExitStatus> {
+    pub(crate) async fn ended(&mut self) -> io::Result<ExitStatus> {
         self.child.wait().await
     }
 
     /// Ends the server in bounded time: it may end in good order, then it is killed.
-    pub async fn end(mut self) {
+    pub(crate) async fn end(mut self) {
         self.signal(Signal::TERM);
         match timeout(GRACE, self.child.wait()).await {
             Ok(Ok(status)) => tracing::info!(%status, "the server has ended"),

@@ -30,7 +30,7 @@ const ENDS: [(Signal, SignalKind); 4] = [
 ///
 /// # Errors
 /// When signals cannot be caught.
-pub fn on_signal() -> io::Result<CancellationToken> {
+pub(crate) fn on_signal() -> io::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let ignored = ignored_signals();
     for (number, kind) in ENDS {
@@ -62,7 +62,7 @@ fn ignored_signals() -> u64 {
 /// Whoever sees the command first tells all others by the key that outlasts it: leader or not, so that
 /// it is carried out wherever anybody is there. Places on the stream of commands are compared, not
 /// times: so nobody ends for an earlier command because a clock was set back.
-pub async fn commanded(store: Arc<Store>) {
+pub(crate) async fn commanded(store: Arc<Store>) {
     let mut since: Option<EntryId> = None;
     loop {
         if let Ok(seen) = commands::seen(&store).await {

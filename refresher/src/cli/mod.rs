@@ -34,7 +34,7 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
     };
-    console::start(arguments.log_format);
+    console::start(arguments.log_format, "info");
     match perform(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error, arguments.log_format),

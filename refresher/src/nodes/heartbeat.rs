@@ -16,7 +16,7 @@ const LEAVE: Duration = Duration::from_millis(500);
 
 /// What this process does, as its heartbeats tell it. Clones are of the same process.
 #[derive(Debug, Clone)]
-pub struct Activity(Arc<Mutex<Said>>);
+pub(crate) struct Activity(Arc<Mutex<Said>>);
 
 #[derive(Debug)]
 struct Said {
@@ -29,7 +29,7 @@ struct Said {
 impl Activity {
     /// That of a process that has just been started.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Arc::new(Mutex::new(Said {
             leads: false,
             last: "was started".to_owned(),
@@ -38,19 +38,19 @@ impl Activity {
     }
 
     /// Something begins. It counts as progress only once it is [`done`](Self::did).
-    pub fn begins(&self, what: &str) {
+    pub(crate) fn begins(&self, what: &str) {
         what.clone_into(&mut self.said().last);
     }
 
     /// Something is done, well or not. `what` is for a person, and without secret or address.
-    pub fn did(&self, what: String) {
+    pub(crate) fn did(&self, what: String) {
         let mut said = self.said();
         said.last = what;
         said.progress = Instant::now();
     }
 
     /// This process begins or ceases to lead.
-    pub fn leads(&self, leads: bool) {
+    pub(crate) fn leads(&self, leads: bool) {
         let mut said = self.said();
         said.leads = leads;
         said.progress = Instant::now();
@@ -75,7 +75,7 @@ impl Default for Activity {
 
 /// The task that reports this process.
 #[derive(Debug)]
-pub struct Heartbeat {
+pub(crate) struct Heartbeat {
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -84,7 +84,7 @@ impl Heartbeat {
     /// Begins to report the process `id`, which is a `kind`, to `store`. A leader or a host that
     /// brings nothing to its end for longer than `stall` is to be taken for hanging.
     #[must_use]
-    pub fn start(
+    pub(crate) fn start(
         store: Arc<Store>,
         id: &str,
         kind: Kind,
@@ -106,12 +106,12 @@ impl Heartbeat {
     }
 
     /// Reports it no more, so that it is soon listed as offline: it ended as it should not.
-    pub fn abandon(self) {
+    pub(crate) fn abandon(self) {
         self.task.abort();
     }
 
     /// Takes the process off the list, in bounded time.
-    pub async fn end(self) {
+    pub(crate) async fn end(self) {
         self.stop.cancel();
         if self.task.await.is_err() {
             tracing::error!("the task of the heartbeat panicked");

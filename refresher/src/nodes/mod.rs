@@ -1,7 +1,7 @@
 //! The nodes of the service: each reports itself, or is reported by who runs it, and the leader watches
 //! them all.
 
-pub mod heartbeat;
+pub(crate) mod heartbeat;
 pub(crate) mod monitor;
 mod probe;
 pub(crate) mod registry;
