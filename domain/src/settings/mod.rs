@@ -71,7 +71,7 @@ pub struct Settings {
     pub api_timeout: Duration,
     /// `API_RETRIES`: further tries of a failed upstream request within one refresh.
     pub api_retries: u32,
-    /// `API_MAX_BODY_BYTES`: the largest upstream answer that is read.
+    /// `API_MAX_BODY_BYTES`: what all upstream answers of a refresh may have together.
     pub api_max_body_bytes: u64,
     /// `INCIDENTS_TYPES`, in the order in which ties are broken.
     pub incident_types: Vec<IncidentType>,

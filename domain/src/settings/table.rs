@@ -182,8 +182,9 @@ pub static SETTINGS: [Setting; 24] = [
     },
     Setting {
         key: "API_MAX_BODY_BYTES",
-        default: "1073741824",
-        help: "Largest upstream answer that is accepted, in bytes.",
+        default: "268435456",
+        help: "Bytes that all upstream answers of a refresh may have together, decompressed; where \
+               that is not enough, the largest is not used.",
         set: |settings, given| {
             let bytes = given.whole(1024, u64::from(u32::MAX));
             fill(&mut settings.api_max_body_bytes, bytes)
