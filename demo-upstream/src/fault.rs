@@ -45,6 +45,8 @@ pub enum Effect {
     Hang,
     /// A redirect (307) to this address.
     Redirect(String),
+    /// The body with this `Content-Encoding`: compressed where that is gzip or zstd, else as it is.
+    Coded(String),
 }
 
 /// A plan for an endpoint's next answers.
@@ -76,7 +78,7 @@ pub enum FaultError {
     #[error(
         "unknown effect `{0}`; accepted: none, latency-MS (on the command line), status-CODE, reset, \
          reset-midway, truncate, truncate-chunked, stale, html, wrong-body, endless, \
-         drip-BYTES_PER_SECOND, hang, redirect-URL"
+         drip-BYTES_PER_SECOND, hang, redirect-URL, coded-LABEL"
     )]
     Effect(String),
     /// Not a status that tells of an error.
@@ -106,7 +108,7 @@ impl FromStr for Effect {
 
     fn from_str(text: &str) -> Result<Self, FaultError> {
         let (word, number) = match text.split_once('-') {
-            Some((word @ ("status" | "drip" | "redirect"), number)) => (word, number),
+            Some((word @ ("status" | "drip" | "redirect" | "coded"), number)) => (word, number),
             _ => (text, ""),
         };
         Ok(match word {
@@ -136,6 +138,9 @@ impl FromStr for Effect {
             "hang" => Self::Hang,
             "redirect" if http::HeaderValue::from_str(number).is_ok() && !number.is_empty() => {
                 Self::Redirect(number.to_owned())
+            }
+            "coded" if http::HeaderValue::from_str(number).is_ok() && !number.is_empty() => {
+                Self::Coded(number.to_owned())
             }
             _ => return Err(FaultError::Effect(text.to_owned())),
         })

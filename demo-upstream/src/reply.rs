@@ -1,8 +1,13 @@
 //! The answers, apart from what they say: data, short texts, redirects.
 
+use std::io::Write as _;
+
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use http::{HeaderValue, Response, StatusCode, header};
 
+use crate::generate::Payload;
 use crate::outgoing::{self, Body, Outgoing};
 
 /// 200 with `outgoing`; without a length it goes out in chunks.
@@ -15,6 +20,27 @@ pub(crate) fn json(outgoing: Outgoing, length: Option<u64>) -> Response<Body> {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     response
+}
+
+/// 200 with the data and `label` as its content coding; `None` where it cannot be made.
+pub(crate) fn coded(payload: &Payload, label: &str) -> Option<Response<Body>> {
+    let body = payload.to_vec();
+    let body = match label {
+        "gzip" | "x-gzip" => {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+            encoder.write_all(&body).ok()?;
+            encoder.finish().ok()?
+        }
+        "zstd" => zstd::bulk::compress(&body, 1).ok()?,
+        _ => body,
+    };
+    let mut response = Response::new(outgoing::text(body));
+    let headers = response.headers_mut();
+    let kind = HeaderValue::from_static("application/json");
+    headers.insert(header::CONTENT_TYPE, kind);
+    let label = HeaderValue::from_str(label).ok()?;
+    headers.insert(header::CONTENT_ENCODING, label);
+    Some(response)
 }
 
 /// 200 with a page, as a proxy's log-in.

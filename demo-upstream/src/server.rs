@@ -21,7 +21,7 @@ use crate::fault::{Effect, Fault, FaultError};
 use crate::generate::{Dataset, IDENTITIES, Payload};
 use crate::journal::InFlight;
 use crate::outgoing::{Body, BrokenOff, Outgoing};
-use crate::reply::{html, json, not_allowed, plain, redirect, unauthorized};
+use crate::reply::{coded, html, json, not_allowed, plain, redirect, unauthorized};
 use crate::socket::{Ending, Socket};
 pub use crate::state::Config;
 use crate::state::State;
@@ -238,6 +238,7 @@ async fn data(
             json(dripping, Some(payload.len()))
         }
         Effect::Hang => std::future::pending().await,
+        Effect::Coded(label) => coded(&payload, &label).ok_or(BrokenOff)?,
         Effect::Redirect(target) => redirect(StatusCode::TEMPORARY_REDIRECT, &target),
     })
 }

@@ -305,6 +305,28 @@ async fn while_several_endpoints_fail_the_others_go_on() {
     assert_eq!(fetched, whole - others + 2, "{status}");
 }
 
+/// What upstream may rightly send to whoever says that gzip and zstd are understood, and what not.
+#[tokio::test]
+async fn compressed_answers_are_understood() {
+    let system = System::start_with(Upstream::start().await, &QUICK, &[]).await;
+    let labels = ["gzip", "zstd", "x-gzip", "identity", "utf-8"];
+    for (round, label) in (1_u64..).zip(labels) {
+        let coded = format!("coded-{label}");
+        system.upstream.fault("other", effect(&coded)).await;
+        let row = json!({"priority": "high", "identifier": 4711, "timestamp": 1.5, "round": round});
+        let rows = vec![row; round as usize];
+        system.upstream.serve_rows("other", &rows).await;
+        let what = format!("the rows come as {label}");
+        let arrived = |s: &Value| fail(s, &[]) && number(of(s, "other"), "fetched") == round;
+        let _ = system.status(&what, arrived).await;
+    }
+    system.upstream.fault("other", effect("coded-br")).await;
+    let told: &[(&str, &[&str])] = &[("other", &["the content coding `br`"])];
+    let _ = system
+        .status("another one is told", |s| fail(s, told))
+        .await;
+}
+
 /// Answers that come whole and with 200, and still are not what they should be.
 #[tokio::test]
 async fn answers_that_cannot_be_used_are_told_and_change_nothing() {
