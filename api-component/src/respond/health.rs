@@ -5,7 +5,7 @@ use domain::settings::rate_limit::RateLimit;
 
 use crate::problem::Problem;
 use crate::reply::Reply;
-use crate::store::{Scope, Store};
+use crate::store::{Scope, Store, StoreError};
 use crate::{config, limit, snapshot};
 
 /// No limit, but counted as one.
@@ -34,7 +34,8 @@ pub(crate) async fn ready() -> Result<Reply, Problem> {
         client: "all".to_owned(),
     };
     let admitted = limit::admit(&mut store, &scope, CredentialCheck::None, None).await?;
-    snapshot::read(admitted.current)?.ok_or_else(snapshot::none_yet)?;
+    let snapshot = snapshot::read(admitted.current)?.ok_or_else(snapshot::none_yet)?;
+    snapshot.record.report.identity.ok_or(StoreError::Damaged)?;
     Ok(plain_text("ready\n"))
 }
 
