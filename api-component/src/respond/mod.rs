@@ -38,22 +38,18 @@ impl Representation<'_> {
         if record.recovered_at_ms.is_some() {
             reply = reply.with("incidents-recovered", "?1");
         }
-        if record.is_stale() {
+        if is_stale(record, now_ms) {
             reply = reply.with("incidents-stale", "?1");
         }
-        match missing_types(record) {
-            missing if missing.is_empty() => reply,
-            missing => reply.with("incidents-missing", missing),
+        let missing: Vec<String> = record.missing().map(|name| format!("\"{name}\"")).collect();
+        match missing.is_empty() {
+            true => reply,
+            false => reply.with("incidents-missing", missing.join(", ")),
         }
     }
 }
 
-/// The types that upstream has never given a good answer for, as a list of strings.
-fn missing_types(record: &Current) -> String {
-    let missing = record
-        .types
-        .iter()
-        .filter(|kind| kind.freshness.good_at_ms.is_none());
-    let names: Vec<String> = missing.map(|kind| format!("\"{}\"", kind.name)).collect();
-    names.join(", ")
+/// Whether something in a snapshot is older than the last refresh, or the last refresh is too long ago.
+fn is_stale(record: &Current, now_ms: u64) -> bool {
+    record.is_stale() || record.is_overdue(now_ms)
 }

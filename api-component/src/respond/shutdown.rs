@@ -1,6 +1,5 @@
 //! Shuts the whole service down, on request.
 
-use domain::contract::node::{Kind, Node, State};
 use domain::settings::Settings;
 use http::header::{ACCEPT, ACCEPT_LANGUAGE, HOST, ORIGIN, REFERER, USER_AGENT};
 use http::request::Parts;
@@ -56,7 +55,7 @@ pub(crate) async fn respond(
         }
     }
     let nodes = store.reports().await?.nodes;
-    if !nodes.iter().any(|node| carries_it_out(node, now_ms)) {
+    if !nodes.iter().any(|node| node.takes_commands(now_ms)) {
         return Err(Problem::unavailable(
             "Nobody has been heard of who could shut the service down: no refresher runs, and no \
              server that one watches. End what still runs where it was started.",
@@ -70,11 +69,6 @@ pub(crate) async fn respond(
         "text/plain; charset=utf-8",
         "shutting down server...".into(),
     ))
-}
-
-/// Whether a node takes the command: every refresher does, and whoever watches a server and reports it.
-fn carries_it_out(node: &Node, now_ms: u64) -> bool {
-    node.kind != Kind::Probed && node.state(now_ms) != State::Offline
 }
 
 fn page() -> Reply {
@@ -293,29 +287,5 @@ mod tests {
         for inline in ["<script", "<style", "style=", "onclick", "src=", "href="] {
             assert!(!html.to_lowercase().contains(inline), "{inline}");
         }
-    }
-
-    #[test]
-    fn whoever_is_heard_of_carries_it_out_but_what_is_only_probed() {
-        let node = |kind, beat_ms| Node {
-            id: "a".to_owned(),
-            kind,
-            release: String::new(),
-            since_ms: 0,
-            beat_ms,
-            progress_ms: 0,
-            stall_ms: 1,
-            last: String::new(),
-            leads: false,
-            probed: (kind == Kind::Probed).then_some(State::Healthy),
-        };
-        let now_ms = 100_000;
-        assert!(carries_it_out(&node(Kind::Refresher, now_ms), now_ms));
-        assert!(carries_it_out(&node(Kind::Host, now_ms - 3_000), now_ms));
-        assert!(!carries_it_out(&node(Kind::Probed, now_ms), now_ms));
-        assert!(!carries_it_out(
-            &node(Kind::Refresher, now_ms - 5_000),
-            now_ms
-        ));
     }
 }

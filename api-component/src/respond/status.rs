@@ -148,7 +148,7 @@ fn snapshot(current: &Current, now_ms: u64) -> Snapshot<'_> {
         etag: &current.etag,
         age_s: seconds_since(current.published_at_ms, now_ms),
         checked_age_s: seconds_since(current.checked_at_ms, now_ms),
-        stale: current.is_stale(),
+        stale: super::is_stale(current, now_ms),
         recovered: current.recovered_at_ms.is_some(),
         recovered_age_s: current
             .recovered_at_ms

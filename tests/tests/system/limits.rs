@@ -184,3 +184,33 @@ async fn nobody_gets_a_limit_of_another_by_a_forged_header() {
     let status = for_client(&behind.client, field, "2001:db8::2").await;
     assert_eq!(status, 429);
 }
+
+#[tokio::test]
+async fn the_standard_header_of_proxies_is_understood_however_addresses_are_spelled() {
+    let redis = Redis::start().await;
+    let settings = [
+        ("default_rate_limits", "2 per hour"),
+        ("trusted_proxies", " 127.0.0.0/8 , ::FFFF:10.0.0.1/128 "),
+        ("trusted_proxy_header", "Forwarded"),
+    ];
+    let host = host(&redis, &settings).await;
+    let ask = async |field, value| for_client(&host.client, field, value).await;
+    // RFC 7239: one client, in all the ways in which it may be written.
+    for (value, expected) in [
+        ("for=198.51.100.7", 200),
+        ("For=\"198.51.100.7:4711\";proto=http;by=203.0.113.43", 200),
+        ("for=192.0.2.1, for=198.51.100.7", 429),
+        ("for=\"[::ffff:198.51.100.7]\"", 429),
+        ("for=198.51.100.7, for=10.0.0.1", 429),
+        ("for=\"[2001:DB8::1]:80\"", 200),
+        ("for=\"[2001:db8:0:0::2]\"", 200),
+        ("for=\"[2001:db8::3]\"", 429),
+    ] {
+        assert_eq!(ask("forwarded", value).await, expected, "{value}");
+    }
+    // What is no address is the proxy's own, and another header says nothing.
+    for expected in [200, 200, 429] {
+        assert_eq!(ask("forwarded", "for=unknown").await, expected);
+    }
+    assert_eq!(ask("x-forwarded-for", "198.51.100.9").await, 429);
+}

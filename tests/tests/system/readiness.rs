@@ -176,3 +176,29 @@ async fn types_that_were_never_known_are_told_with_every_answer() {
     let status = client.get("/status").await.json();
     assert_eq!(status["snapshot"]["stale"], true);
 }
+
+#[tokio::test]
+async fn a_snapshot_that_nobody_confirms_is_told_to_be_stale() {
+    let (redis, upstream) = (Redis::start().await, Upstream::start().await);
+    let mut once = Process::start(refresher(&["once"], &redis, &upstream, &[]));
+    assert!(once.exit(BOUND).await.success(), "{}", once.log());
+    let host = host(&redis, &[]).await;
+    let client = &host.client;
+    let stale = async || {
+        let status = client.get("/status").await.json();
+        let [_, field, _] = warnings(client, "/incidents").await;
+        (status["snapshot"]["stale"] == true, field)
+    };
+    assert_eq!(stale().await, (false, String::new()));
+    // It is due every second, and nobody is there any more.
+    until("it is stale", BOUND, async || {
+        let (is_stale, field) = stale().await;
+        assert_eq!(is_stale, field == "?1");
+        is_stale.then_some(())
+    })
+    .await;
+    // Whoever comes and confirms it mends that.
+    let mut once = Process::start(refresher(&["once"], &redis, &upstream, &[]));
+    assert!(once.exit(BOUND).await.success(), "{}", once.log());
+    assert_eq!(stale().await, (false, String::new()));
+}
