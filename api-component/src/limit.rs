@@ -22,8 +22,9 @@ const PEER: &str = "spin-client-addr";
 /// The largest number of a structured field (RFC 9651, section 3.3.1).
 const LARGEST: u64 = 999_999_999_999_999;
 
-/// How long to wait before a request is tried again whose credential cannot be checked at once, in
-/// milliseconds: together less than a second, within which a 503 is due.
+/// How long to wait before a request is tried again whose credential another one is having checked, in
+/// milliseconds: together less than a second, within which a 503 is due. A browser sends several at once
+/// after it has asked for the password.
 const BUSY_PAUSES_MS: [u64; 4] = [50, 100, 150, 200];
 
 /// How many requests of an instance may wait so: the others stay free for clients whose credential is
@@ -95,7 +96,8 @@ pub(crate) async fn admit(
                 return Err(too_many(scope.limits, limit, seconds(wait_ms)));
             }
             Admission::LockedOut { wait_ms } => return Err(locked_out(seconds(wait_ms))),
-            Admission::Busy => {
+            Admission::Busy { same: false } => return Err(busy()),
+            Admission::Busy { same: true } => {
                 let pause_ms = pauses.next().ok_or_else(busy)?;
                 let _waiting = Waiting::begin().ok_or_else(busy)?;
                 spin_sdk::time::sleep(Duration::from_millis(pause_ms)).await;

@@ -117,7 +117,7 @@ impl App {
                 let answer = (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, wait)]);
                 return Ok(answer.into_response());
             }
-            Admission::Busy => return Err(Unavailable),
+            Admission::Busy { .. } => return Err(Unavailable),
         };
         if credential != CredentialCheck::Right {
             let challenge = "Basic realm=\"incidents\", charset=\"UTF-8\"";

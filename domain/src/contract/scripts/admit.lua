@@ -50,7 +50,7 @@ if credential == 'unknown' then
   for i, checked in ipairs(values(4, last_permit)) do
     if not right and checked == mac then
       -- Another request is about to find out.
-      return {3, 0, 0, now, '', 0}
+      return {3, 0, 1, now, '', 0}
     end
     free = free or (not checked and KEYS[3 + i])
   end

@@ -13,7 +13,7 @@ use crate::settings::rate_limit::RateLimit;
 /// long a permit lasts (milliseconds), the longest record, how many permits and how many rate limits
 /// there are, then for each counter its count and its window in milliseconds.
 ///
-/// Returns `[outcome, wait_ms, limiting (0-based), now_ms, current or "", right 0|1]`, or an error
+/// Returns `[outcome, wait_ms, limiting (0-based; of a busy one: whether it is being checked), now_ms, current or "", right 0|1]`, or an error
 /// `DAMAGED`.
 static SCRIPT: Script = Script::new("admit", include_str!("admit.lua"));
 
@@ -105,9 +105,11 @@ pub enum Admission {
         /// When it may try again, in milliseconds from now.
         wait_ms: u64,
     },
-    /// The credential has to be checked by hashing, and as many are being checked as may be at a time; or
-    /// this very one is.
-    Busy,
+    /// The credential has to be checked by hashing, and as many are being checked as may be at a time.
+    Busy {
+        /// Whether this very one is among them, so that it will soon be known.
+        same: bool,
+    },
 }
 
 impl Call for Admit<'_> {
@@ -162,7 +164,7 @@ impl Call for Admit<'_> {
                 right: right == 1,
             }),
             2 => Some(Admission::LockedOut { wait_ms }),
-            3 => Some(Admission::Busy),
+            3 => Some(Admission::Busy { same: limit == 1 }),
             _ => None,
         }
     }
