@@ -5,12 +5,14 @@
 //! waited the longest is closed for the newcomer.
 
 use std::{
+    collections::HashMap,
     net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
+use http::StatusCode;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::{MissedTickBehavior, interval, timeout},
@@ -24,6 +26,15 @@ const SWEEP_EVERY: Duration = Duration::from_millis(250);
 /// The share of one client in what all have: a quarter, and at least one.
 const SHARES: usize = 4;
 
+/// The part of all requests that is left to clients that were refused lately: a half.
+const PART_OF_REFUSED: usize = 2;
+
+/// How long a client counts as refused after it was.
+const REFUSED_FOR: Duration = Duration::from_secs(10);
+
+/// Clients that are remembered as refused.
+const MOST_REFUSED: usize = 10_000;
+
 /// All connections of a server, and the requests that are in the component.
 pub(crate) struct Connections {
     limits: Limits,
@@ -31,6 +42,9 @@ pub(crate) struct Connections {
     /// Told when a place is free again.
     freed: Notify,
     requests: Arc<Semaphore>,
+    /// Those of them that clients may have which were refused lately.
+    refused_requests: Arc<Semaphore>,
+    refused: Mutex<HashMap<IpAddr, Instant>>,
 }
 
 /// Whoever is at the other end of one connection or several.
@@ -79,6 +93,7 @@ pub(crate) enum NoPlace {
 /// The right to have a request in the component.
 pub(crate) struct Permit {
     _of_client: Option<OwnedSemaphorePermit>,
+    _of_refused: Option<OwnedSemaphorePermit>,
     _of_all: OwnedSemaphorePermit,
 }
 
@@ -86,6 +101,8 @@ impl Connections {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
             requests: Arc::new(Semaphore::new(limits.requests)),
+            refused_requests: Arc::new(Semaphore::new(limits.requests.div_ceil(PART_OF_REFUSED))),
+            refused: Mutex::default(),
             limits,
             open: Mutex::default(),
             freed: Notify::new(),
@@ -146,12 +163,50 @@ impl Connections {
                 true => None,
                 false => Some(Arc::clone(&client.requests).acquire_owned().await.ok()?),
             };
+            let refused = match self.was_refused(client) {
+                false => None,
+                true => Some(
+                    Arc::clone(&self.refused_requests)
+                        .acquire_owned()
+                        .await
+                        .ok()?,
+                ),
+            };
             Some(Permit {
                 _of_client: own,
+                _of_refused: refused,
                 _of_all: Arc::clone(&self.requests).acquire_owned().await.ok()?,
             })
         };
         timeout(self.limits.queue_timeout, both).await.ok()?
+    }
+
+    /// The component has answered with this status. Whoever guesses or floods is refused; so that others
+    /// need not wait behind it, it then has to wait behind its like.
+    pub(crate) fn answered_with(&self, connection: &Connection, status: StatusCode) {
+        let is_refusal = matches!(
+            status,
+            StatusCode::UNAUTHORIZED
+                | StatusCode::FORBIDDEN
+                | StatusCode::TOO_MANY_REQUESTS
+                | StatusCode::SERVICE_UNAVAILABLE
+        );
+        if is_refusal && !connection.client.is_proxy {
+            let mut refused = self.refused();
+            let network = connection.client.network;
+            if refused.len() < MOST_REFUSED || refused.contains_key(&network) {
+                refused.insert(network, Instant::now());
+            }
+        }
+    }
+
+    fn was_refused(&self, client: &Client) -> bool {
+        let at = self.refused().get(&client.network).copied();
+        at.is_some_and(|at| at.elapsed() < REFUSED_FOR)
+    }
+
+    fn refused(&self) -> MutexGuard<'_, HashMap<IpAddr, Instant>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Closes, again and again, the connections whose clients keep the server waiting for too long.
@@ -168,6 +223,7 @@ impl Connections {
                 }
                 !is_overdue
             });
+            self.refused().retain(|_, at| at.elapsed() < REFUSED_FOR);
             errors::tell_rest();
         }
     }
@@ -354,6 +410,31 @@ mod tests {
         assert_eq!(all.admit(from("198.51.100.2")).err(), Some(NoPlace::Full));
         all.leave(&other);
         assert!(all.admit(from("198.51.100.2")).is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_was_refused_waits_behind_its_like_and_nobody_else_does() {
+        let all = Connections::new(Limits {
+            requests: 8,
+            queue_timeout: Duration::from_millis(50),
+            ..Limits::default()
+        });
+        let guessers: Vec<_> = (1..=6)
+            .map(|number| all.admit(from(&format!("10.0.0.{number}"))).unwrap())
+            .collect();
+        for guesser in &guessers {
+            all.answered_with(guesser, StatusCode::UNAUTHORIZED);
+        }
+        let mut permits = Vec::new();
+        for guesser in &guessers {
+            permits.extend(all.permit(guesser).await);
+        }
+        assert_eq!(permits.len(), 4, "a half of all");
+        let other = all.admit(from("10.0.0.9")).unwrap();
+        all.answered_with(&other, StatusCode::OK);
+        assert!(all.permit(&other).await.is_some());
+        permits.pop();
+        assert!(all.permit(&guessers[5]).await.is_some());
     }
 
     #[test]

@@ -15,7 +15,8 @@ const FEWEST_CONNECTIONS: usize = 16;
 const OTHER_DESCRIPTORS: u64 = 64;
 
 /// How the server treats its clients. One client, which is an IPv4 address or a network of 64 bits of
-/// IPv6, has a quarter of all connections and requests; a trusted proxy is not limited so.
+/// IPv6, has a quarter of all connections and requests, and those that were refused lately (401, 403, 429,
+/// 503) have a half of all requests together; a trusted proxy is not limited so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Connections that may be open at once.

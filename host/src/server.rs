@@ -212,7 +212,10 @@ async fn answer(
         answer
     });
     let error = match handling.await {
-        Ok(Ok(answer)) => return answer,
+        Ok(Ok(answer)) => {
+            all.answered_with(connection, answer.status());
+            return answer;
+        }
         Ok(Err(error)) => error,
         Err(error) => wasmtime::Error::new(error),
     };
