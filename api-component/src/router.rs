@@ -36,6 +36,8 @@ pub(crate) enum Resource<'a> {
 /// tells more than the documentation does, so neither needs a password.
 pub(crate) fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, Problem> {
     let route = match path {
+        // About the server as a whole, as HAProxy asks by default.
+        "/" if *method == Method::OPTIONS => Route::Healthz,
         "/incidents" => Route::Protected(Resource::Document(Document::Report)),
         "/incidents/unattributed" => Route::Protected(Resource::Document(Document::Unattributed)),
         "/status" => Route::Protected(Resource::Status),
@@ -49,15 +51,14 @@ pub(crate) fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, Pro
             _ => return Err(not_found()),
         },
     };
-    let posted = route == Route::Protected(Resource::Shutdown);
-    match *method {
-        Method::GET | Method::HEAD => Ok(route),
-        Method::POST if posted => Ok(route),
-        _ => Err(wrong_method(if posted {
-            "GET, HEAD, POST"
-        } else {
-            "GET, HEAD"
-        })),
+    let allowed = match route {
+        Route::Healthz | Route::Readyz => "GET, HEAD, OPTIONS",
+        Route::Protected(Resource::Shutdown) => "GET, HEAD, POST",
+        Route::Protected(_) => "GET, HEAD",
+    };
+    match allowed.split(", ").any(|name| name == method.as_str()) {
+        true => Ok(route),
+        false => Err(wrong_method(allowed)),
     }
 }
 
@@ -127,13 +128,7 @@ mod tests {
 
     #[test]
     fn methods_are_told() {
-        for path in [
-            "/incidents",
-            "/incidents/7",
-            "/status",
-            "/healthz",
-            "/readyz",
-        ] {
+        for path in ["/incidents", "/incidents/7", "/status"] {
             assert!(route(&Method::HEAD, path).is_ok());
             for method in [Method::POST, Method::PUT, Method::OPTIONS, Method::DELETE] {
                 let reply = Reply::from(route(&method, path).unwrap_err());
@@ -141,6 +136,14 @@ mod tests {
             }
         }
         assert!(route(&Method::POST, "/shutdown").is_ok());
+        for path in ["/healthz", "/readyz"] {
+            for method in [Method::GET, Method::HEAD, Method::OPTIONS] {
+                assert!(route(&method, path).is_ok(), "{method} {path}");
+            }
+            let reply = Reply::from(route(&Method::POST, path).unwrap_err());
+            assert_eq!(reply.value("allow"), "GET, HEAD, OPTIONS");
+        }
+        assert_eq!(route(&Method::OPTIONS, "/").ok(), Some(Route::Healthz));
         let reply = Reply::from(route(&Method::PUT, "/shutdown").unwrap_err());
         assert_eq!(
             (reply.status, reply.value("allow")),

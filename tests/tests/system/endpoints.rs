@@ -231,12 +231,12 @@ async fn wrong_methods_and_paths_are_told_without_a_password() {
         ("/incidents/86", "GET, HEAD"),
         ("/incidents/unattributed", "GET, HEAD"),
         ("/status", "GET, HEAD"),
-        ("/healthz", "GET, HEAD"),
-        ("/readyz", "GET, HEAD"),
+        ("/healthz", "GET, HEAD, OPTIONS"),
+        ("/readyz", "GET, HEAD, OPTIONS"),
         ("/shutdown", "GET, HEAD, POST"),
     ] {
         for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"] {
-            if method == "POST" && path == "/shutdown" {
+            if allowed.split(", ").any(|allowed| allowed == method) {
                 continue;
             }
             let method = Method::from_bytes(method.as_bytes()).expect("a method");
@@ -446,6 +446,18 @@ async fn odd_requests_get_orderly_answers() {
     for (request, statuses) in [
         (
             "GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n".to_owned(),
+            "200",
+        ),
+        // As load balancers ask by default: HAProxy, nginx, and those that know addresses only.
+        ("OPTIONS / HTTP/1.0\r\n\r\n".to_owned(), "200"),
+        ("OPTIONS /healthz HTTP/1.0\r\n\r\n".to_owned(), "200"),
+        (
+            "OPTIONS * HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n".to_owned(),
+            "200",
+        ),
+        ("GET /healthz HTTP/1.0\r\n\r\n".to_owned(), "200"),
+        (
+            "GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n".to_owned(),
             "200",
         ),
         ("GET /healthz HTTP/1.0\r\nhost: a\r\n\r\n".to_owned(), "200"),
