@@ -126,7 +126,10 @@ fn a_request_is_admitted_or_told_why_not() {
         })
     );
     assert_eq!(reply(2, "", 0), Ok(Admission::LockedOut { wait_ms: 7 }));
-    assert_eq!(reply(3, "", 0), Ok(Admission::Busy));
+    assert_eq!(reply(3, "", 0), Ok(Admission::Busy { same: true }));
+    let mut others = integers(&[3, 0, 0, 9]);
+    others.extend([bytes(""), Value::Integer(0)]);
+    assert_eq!(request.reply(others), Ok(Admission::Busy { same: false }));
     assert!(reply(4, "", 0).is_err());
     assert!(request.reply(integers(&[1, -1, 0, 9])).is_err());
     refuses_what_is_no_reply(&request, "admit");

@@ -13,8 +13,8 @@ use crate::settings::rate_limit::RateLimit;
 /// long a permit lasts (milliseconds), the longest record, how many permits and how many rate limits
 /// there are, then for each counter its count and its window in milliseconds.
 ///
-/// Returns `[outcome, wait_ms, limiting (0-based; of a busy one: whether it is being checked), now_ms, current or "", right 0|1]`, or an error
-/// `DAMAGED`.
+/// Returns `[outcome, wait_ms, limiting (0-based; of a busy one: whether this very credential is being
+/// checked), now_ms, current or "", right 0|1]`, or an error `DAMAGED`.
 static SCRIPT: Script = Script::new("admit", include_str!("admit.lua"));
 
 /// How long a credential that was found right by hashing is remembered after its last use, in
