@@ -192,6 +192,7 @@ mod tests {
         assert!(!node.is_forgotten(100_000 + OFFLINE_KEPT_MS));
         assert!(node.is_forgotten(100_001 + OFFLINE_KEPT_MS));
         let probed = Node {
+            kind: Kind::Probed,
             probed: Some(State::Hanging),
             ..node
         };

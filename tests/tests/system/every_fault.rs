@@ -163,7 +163,7 @@ struct Service {
 /// A host that gets to Redis through the proxy, as its supervisor does.
 async fn supervised_host(redis: &Redis, upstream: &Upstream, proxy: &Proxy) -> end_to_end::Service {
     let url = proxy.url();
-    let (settings, variables) = ([("REDIS_URL", &*url)], [("redis_url", &*url)]);
+    let (settings, variables) = ([("REDIS_URL", url)], [("redis_url", url)]);
     end_to_end::Service::start("serve", redis, upstream, &settings, &variables).await
 }
 

@@ -190,7 +190,7 @@ async fn the_standard_header_of_proxies_is_understood_however_addresses_are_spel
     let redis = Redis::start().await;
     let settings = [
         ("default_rate_limits", "2 per hour"),
-        ("trusted_proxies", " 127.0.0.0/8 , ::FFFF:10.0.0.1/128 "),
+        ("trusted_proxies", "127.0.0.0/8, ::FFFF:10.0.0.1/128"),
         ("trusted_proxy_header", "Forwarded"),
     ];
     let host = host(&redis, &settings).await;

@@ -17,7 +17,8 @@ use stand_ins::StandIns;
 const BOUND: Duration = Duration::from_secs(90);
 
 /// What an operator has written into files beside the sources: it is to be in no image.
-const CANARY: &str = "a-canary-in-a-file";
+// In two parts: this file is among the sources that are built from, and must not hold it.
+const CANARY: &str = concat!("a-canary", "-in-a-file");
 
 /// An application of compose's, gone with all that it made when the test is.
 struct Application {
