@@ -365,7 +365,9 @@ mod tests {
             let ends_oddly = texts[row].split_whitespace().collect::<String>().ends_with("},{");
             let is_escape = at > 0 && rows[row][at - 1] == b'\\';
             let touches_structure = how != 1 && is_structure(byte) || how != 2 && is_structure(before);
-            let is_harmless = !ends_oddly && !is_escape && !touches_structure;
+            // A value before the row, without a comma, belongs to neither.
+            let is_before = how == 2 && at == 0;
+            let is_harmless = !ends_oddly && !is_escape && !touches_structure && !is_before;
             match Run::parse(&IncidentType::defaults()[0], body.into()) {
                 Ok(run) => {
                     let found: Vec<&[u8]> = run.in_upstream_order().map(|at| run.text(at)).collect();
