@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::FromRedisValue;
 use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, FromRedisValue};
 use tokio::process::Command;
 
 use crate::certificates::Certificates;
@@ -148,9 +148,12 @@ impl Redis {
     /// # Panics
     /// When Redis does not answer.
     pub async fn connection(&self) -> MultiplexedConnection {
+        // What tests put there may be large, and the machine busy: the usual half second is too short.
+        let config =
+            AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(30)));
         redis::Client::open(self.url())
             .expect("a valid address")
-            .get_multiplexed_async_connection()
+            .get_multiplexed_async_connection_with_config(&config)
             .await
             .expect("Redis answers")
     }
