@@ -110,7 +110,8 @@ impl Connections {
     }
 
     /// Gives a newcomer from `peer` a place, if need be that of the connection which has waited the
-    /// longest for its client: of the newcomer's own where it has used up its share, else of all.
+    /// longest for its client: of the newcomer's own where it has used up its share, else of those clients
+    /// that keep the most places waiting.
     pub(crate) fn admit(&self, peer: IpAddr) -> Result<Arc<Connection>, NoPlace> {
         let mut open = self.open();
         let network = network(peer);
@@ -126,7 +127,7 @@ impl Connections {
                 return Err(NoPlace::OverShare);
             }
         }
-        if open.len() >= self.limits.connections && !close_longest(&mut open, |_| true) {
+        if open.len() >= self.limits.connections && !close_of_the_largest(&mut open) {
             return Err(NoPlace::Full);
         }
         let connection = Arc::new(Connection::new(client));
@@ -243,6 +244,21 @@ fn close_longest(open: &mut Vec<Arc<Connection>>, meant: impl Fn(&Connection) ->
     };
     open.swap_remove(index).closed.notify_one();
     true
+}
+
+/// Closes the one that has waited the longest, of the clients that keep the most places waiting: so whoever has a
+/// single connection keeps it while a crowd with several each takes all places. A proxy's connections are of
+/// a client each. False if none waits.
+fn close_of_the_largest(open: &mut Vec<Arc<Connection>>) -> bool {
+    let mut waiting: HashMap<IpAddr, usize> = HashMap::new();
+    for of in open.iter().filter(|of| !of.client.is_proxy) {
+        if of.state().waits_since().is_some() {
+            *waiting.entry(of.client.network).or_default() += 1;
+        }
+    }
+    let most = waiting.values().copied().max().unwrap_or(1);
+    let kept = |of: &Connection| waiting.get(&of.client.network).copied().unwrap_or(1);
+    close_longest(open, |of| kept(of) == most) || close_longest(open, |_| true)
 }
 
 /// What counts as one client: an IPv4 address, or the network of 64 bits that one has of IPv6.
@@ -393,6 +409,17 @@ mod tests {
         assert!(all.admit(from("2001:db8::3")).is_ok());
         assert!(is_closed(&all, &first));
         assert!(!is_closed(&all, &second) && !is_closed(&all, &elsewhere));
+    }
+
+    #[test]
+    fn a_crowd_gives_way_before_who_has_a_single_connection() {
+        let all = connections(8, &[]);
+        let user = all.admit(from("10.0.0.9")).unwrap();
+        let crowd: Vec<_> = (0..7)
+            .map(|number| all.admit(from(&format!("10.0.1.{}", number / 2))).unwrap())
+            .collect();
+        let _newcomer = all.admit(from("10.0.2.1")).unwrap();
+        assert!(!is_closed(&all, &user) && is_closed(&all, &crowd[0]));
     }
 
     #[test]
