@@ -70,7 +70,6 @@ fn a_request_names_its_counters_and_their_limits() {
             "{t}:verified:00ff",
             "{t}:known:00ff:192.0.2.7",
             "{t}:check-permit:0",
-            "{t}:check-permit:1",
             "{t}:limit:incidents:0:192.0.2.7",
             "{t}:limit:incidents:1:192.0.2.7",
             "{t}:failures:0:192.0.2.7",
@@ -78,7 +77,7 @@ fn a_request_names_its_counters_and_their_limits() {
     );
     let shown = arguments(&hashed);
     assert_eq!(shown[..2], ["unknown", "00ff"]);
-    assert_eq!(shown[2..7], ["300000", "86400000", "10000", "1048576", "2"]);
+    assert_eq!(shown[2..7], ["300000", "86400000", "10000", "1048576", "1"]);
     assert_eq!(
         shown[7..],
         ["2", "5", "1000", "1000", "86400000", "10", "600000"]
@@ -151,7 +150,6 @@ fn what_came_of_a_check_is_told() {
             "{t}:verified:00ff",
             "{t}:known:00ff:192.0.2.7",
             "{t}:check-permit:0",
-            "{t}:check-permit:1",
             "{t}:failures:0:192.0.2.7",
             "{t}:failures:1:192.0.2.7",
         ]
@@ -159,7 +157,7 @@ fn what_came_of_a_check_is_told() {
     for (right, word) in [(true, "right"), (false, "wrong")] {
         assert_eq!(
             arguments(&settled(right)),
-            [word, "00ff", "300000", "86400000", "2"]
+            [word, "00ff", "300000", "86400000", "1"]
         );
     }
     assert_eq!(settled(true).reply(integers(&[1])), Ok(()));

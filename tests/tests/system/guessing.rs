@@ -118,22 +118,20 @@ async fn many_first_requests_with_the_right_password_are_all_served_after_one_ch
 }
 
 #[tokio::test]
-async fn few_are_checked_at_a_time_over_all_addresses_and_a_permit_runs_out_by_itself() {
+async fn one_is_checked_at_a_time_over_all_addresses_and_a_permit_runs_out_by_itself() {
     let redis = Redis::start().await;
     let host = guarded(&redis, "1000 per hour").await;
     let client = &host.client;
     assert_eq!(status(client, USER, RIGHT).await, 200);
     let mut connection = redis.connection().await;
-    // As if instances had died in the middle of their checks.
-    let permits = [0, 1].map(|permit| keys().check_permit(permit));
-    for permit in &permits {
-        redis::cmd("SET")
-            .arg(permit)
-            .arg(&["another", "PX", "60000"])
-            .exec_async(&mut connection)
-            .await
-            .expect("it is set");
-    }
+    // As if an instance had died in the middle of its check.
+    let permit = keys().check_permit(0);
+    redis::cmd("SET")
+        .arg(&permit)
+        .arg(&["another", "PX", "60000"])
+        .exec_async(&mut connection)
+        .await
+        .expect("it is set");
     let began = Instant::now();
     let refused = ask(client, GUESSER, "wrong").await;
     assert!(refused.problem(503).contains("being checked"));
@@ -143,19 +141,15 @@ async fn few_are_checked_at_a_time_over_all_addresses_and_a_permit_runs_out_by_i
     assert_eq!(names(&redis, "failures:*").await, [""; 0]);
     // Who is known needs no check.
     assert_eq!(status(client, USER, RIGHT).await, 200);
-    let lasting: i64 = redis.ask(&format!("PTTL {}", permits[0])).await;
+    let lasting: i64 = redis.ask(&format!("PTTL {permit}")).await;
     assert!(lasting > 0);
-    redis
-        .ask::<i64>(&format!("PEXPIRE {} 300", permits[0]))
-        .await;
+    redis.ask::<i64>(&format!("PEXPIRE {permit} 300")).await;
     until("a permit is free again", BOUND, async || {
         (status(client, GUESSER, "wrong").await == 401).then_some(())
     })
     .await;
     // A permit that is taken by a check always ends.
-    redis
-        .ask::<i64>(&format!("DEL {} {}", permits[0], permits[1]))
-        .await;
+    redis.ask::<i64>(&format!("DEL {permit}")).await;
     let guesses = async {
         for guess in 0..20 {
             let _ = ask(client, GUESSER, &format!("guess {guess}")).await;
@@ -250,7 +244,10 @@ async fn while_many_guess_who_is_known_is_served() {
         largest >> 20
     );
     assert!(wrong > 0 && busy > 0, "{wrong} {busy}");
-    // How long they take says more of what else runs here meanwhile: it is told, and measured apart.
-    assert!(times > 0, "none of the user's requests was served");
+    assert!(
+        times > 20,
+        "only {times} of the user's requests were served"
+    );
+    assert!(longest < Duration::from_secs(3), "{longest:?}");
     assert!(largest < 300 << 20, "{} MiB", largest >> 20);
 }

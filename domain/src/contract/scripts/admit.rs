@@ -25,8 +25,9 @@ pub(super) const VERIFIED_MS: u64 = 300_000;
 /// milliseconds: a day.
 pub(super) const KNOWN_MS: u64 = 86_400_000;
 
-/// How many credentials are checked by hashing at a time, over all servers of the service.
-pub(super) const PERMITS: usize = 2;
+/// How many credentials are checked by hashing at a time, over all servers of the service. A check occupies a
+/// processor for as long as it takes: two of them leave none for anybody else on a machine that has two.
+pub(super) const PERMITS: usize = 1;
 
 /// A permit to check a credential is free again after so long, in milliseconds, should its holder be
 /// gone: much longer than any check takes.
