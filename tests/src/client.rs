@@ -16,6 +16,12 @@ pub const ID: &str = "auditor";
 /// The password that goes with it.
 pub const PASSWORD: &str = "correct horse: battery staple";
 
+/// argon2id of [`HASHED_PASSWORD`] with the parameters of `refresher hash-password`.
+pub const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$AuRfDuUhfhrZV01wkBnzKA$GzlCPk+ufA05EgN1+2gvO567IcE4TjtNUQ9iyj1pH/Y";
+
+/// What [`HASH`] was made of.
+pub const HASHED_PASSWORD: &str = "s3cret";
+
 /// A client of one host.
 #[derive(Debug, Clone)]
 pub struct Client {

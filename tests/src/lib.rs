@@ -14,7 +14,7 @@ mod system;
 mod upstream;
 
 pub use certificates::Certificates;
-pub use client::{Answer, Client, ID, PASSWORD};
+pub use client::{Answer, Client, HASH, HASHED_PASSWORD, ID, PASSWORD};
 pub use clock::Clock;
 pub use process::{
     Process, Signal, TempDir, manifest, on_a_small_disk, program, until, with_ignored,
