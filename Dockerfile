@@ -12,7 +12,8 @@ WORKDIR /source
 COPY . .
 RUN cargo build --release --locked --package refresher --package host --package demo-upstream \
  && cargo build --locked --package api-component --target wasm32-wasip2 --profile component \
- && mkdir -p /app/target/wasm32-wasip2/component /app/config /app/history \
+ && mkdir -p /app/target/wasm32-wasip2/component /app/config /owned \
+ && mkdir -m 700 /owned/history \
  && printf '' > /app/config/config.yaml \
  && cp target/release/refresher target/release/host target/release/demo-upstream /app/ \
  && cp target/wasm32-wasip2/component/api_component.wasm /app/target/wasm32-wasip2/component/
@@ -37,8 +38,8 @@ CMD ["--listen", "0.0.0.0:9100"]
 FROM base AS refresher
 COPY --from=build /app/refresher /usr/local/bin/
 COPY --from=build /app/config config
-# A volume that is mounted here takes over whose it is.
-COPY --from=build --chown=65534:65534 /app/history history
+# A volume that is mounted on the history takes over whose it is, and that nobody else may look into it.
+COPY --from=build --chown=65534:65534 /owned .
 ENTRYPOINT ["refresher"]
 CMD ["run"]
 

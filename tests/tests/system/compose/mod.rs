@@ -271,6 +271,8 @@ async fn the_containers_serve_and_end_for_good() {
             .unwrap_or(0);
         assert!(id > 0, "{service} runs as `{user}`");
     }
+    let log = application.must(&["logs", "--no-color", "refresher"]);
+    assert!(!log.contains("may look into the history"), "{log}");
     let apart = [("redis", "upstream"), ("api", "upstream")];
     for (one, other) in apart {
         let networks = application.networks(one);
