@@ -27,13 +27,16 @@ pub(crate) fn with_places<'a>(cmd: Cmd<'a>, redis: &RedisServer, task: &Task) ->
         .env(
             "EMPLOYEE_INCIDENTS_SPIN_MANIFEST",
             task.root.join("spin.toml"),
-        ))
+        )
+        // So that of the hundreds of hosts only the first compiles the component.
+        .env("HOST_COMPILATION_CACHE", task.setup.join("compiled")))
 }
 
 /// Runs the tests.
 pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
     let redis = setup::run(task)?;
     build::run(&["--lib", "--bins", "--tests"], task)?;
+    build::older_component(task)?;
     let tests = task
         .cargo("test")
         .arg("--no-fail-fast")

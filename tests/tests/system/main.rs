@@ -26,3 +26,4 @@ mod redis_outage;
 mod round_trips;
 mod scripts;
 mod shutdown;
+mod spin_releases;
