@@ -12,10 +12,12 @@ mod settings;
 mod systemd;
 mod versions;
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 /// The repository.
 fn root() -> PathBuf {
@@ -35,8 +37,12 @@ fn on_path(program: &str) -> Option<PathBuf> {
     files.find(|file| file.is_file())
 }
 
-/// Says aloud that something is not tested: not by `eprintln`, which the tests' harness would keep.
-fn skipped(what: &str) {
-    let told = format!("\n*** SKIPPED: {what} ***\n\n");
-    let _ = io::stderr().write_all(told.as_bytes());
+/// Says aloud, once, that something is not tested: not by `eprintln`, which the tests' harness would keep.
+fn skipped(what: &'static str) {
+    static TOLD: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
+    let is_new = TOLD.lock().is_ok_and(|mut told| told.insert(what));
+    if is_new {
+        let line = format!("\n*** SKIPPED: {what} ***\n\n");
+        let _ = io::stderr().write_all(line.as_bytes());
+    }
 }
