@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use xshell::Cmd;
 
-use crate::setup::RedisServer;
+use crate::setup::{RedisServer, python};
 use crate::task::{Task, say};
 use crate::{bench, build, setup};
 
@@ -42,6 +42,11 @@ pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
         .arg("--no-fail-fast")
         .args(&options.arguments);
     let mut tests = with_places(tests, &redis, task)?.env(THREADS.0, THREADS.1);
+    // Where there is no way to it, what needs it says that it is skipped.
+    match python::environment("python-tests", "tests/requirements.txt", task) {
+        Ok(python) => tests = tests.env("EMPLOYEE_INCIDENTS_TESTS_PYTHON", python),
+        Err(error) => say(&format!("no Python packages for the tests here: {error:#}")),
+    }
     if options.arguments.is_empty() {
         tests = bench::with_contenders(tests, &redis, task)?;
     }

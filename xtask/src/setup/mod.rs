@@ -1,6 +1,7 @@
 //! `cargo xtask setup`: what cargo does not fetch by itself.
 
 mod debian;
+pub(crate) mod python;
 mod redis;
 mod standard_library;
 mod wasm_target;

@@ -17,7 +17,7 @@ pub(super) struct StandIns {
 }
 
 /// What the Dockerfile's own commands and the health checks need.
-const TOOLS: [&str; 6] = ["bash", "cp", "mkdir", "rm", "cat", "sleep"];
+const TOOLS: [&str; 8] = ["bash", "cp", "mkdir", "rm", "cat", "sleep", "find", "touch"];
 
 /// Programs that the Dockerfile calls and that have nothing to do here.
 const IDLE: &str = "#!/bin/bash\nexit 0\n";
@@ -73,7 +73,6 @@ impl StandIns {
         for programs in ["refresher", "host", "demo-upstream"] {
             base.add_libraries(&program(programs), None);
         }
-        base.add_script("apt-get", IDLE);
         base.add_certificates();
         base.import(&names.base);
 
@@ -163,12 +162,15 @@ impl Root {
         }
     }
 
-    /// Those of the machine, for a client that wants some.
+    /// Those of the machine, or none, where Debian has them.
     fn add_certificates(&self) {
-        let bundle = Path::new("/etc/ssl/certs/ca-certificates.crt");
+        let place = "etc/ssl/certs/ca-certificates.crt";
+        let bundle = Path::new("/").join(place);
         if bundle.exists() {
-            self.add_file(bundle, "etc/ssl/certs/ca-certificates.crt");
+            return self.add_file(&bundle, place);
         }
+        fs::create_dir_all(self.path("etc/ssl/certs")).expect("a folder");
+        fs::write(self.path(place), "").expect("a file");
     }
 
     fn import(&self, name: &str) {
