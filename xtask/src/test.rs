@@ -1,5 +1,7 @@
 //! `cargo xtask test`: every test, with what the end-to-end tests need.
 
+use std::ffi::OsString;
+
 use anyhow::Result;
 use clap::Args;
 use xshell::Cmd;
@@ -30,6 +32,15 @@ pub(crate) fn with_places<'a>(cmd: Cmd<'a>, redis: &RedisServer, task: &Task) ->
         ))
 }
 
+/// A `PATH` on which HAProxy is found, where it can be had: the tests that need it say aloud that they are
+/// skipped without.
+fn with_haproxy(path: OsString, task: &Task) -> OsString {
+    setup::on_a_path("haproxy", "haproxy", path.clone(), task).unwrap_or_else(|error| {
+        say(&format!("no HAProxy: {error:#}"));
+        path
+    })
+}
+
 /// Runs the tests.
 pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
     let redis = setup::run(task)?;
@@ -38,9 +49,12 @@ pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
         .cargo("test")
         .arg("--no-fail-fast")
         .args(&options.arguments);
-    let mut tests = with_places(tests, &redis, task)?.env(THREADS.0, THREADS.1);
+    let path = with_haproxy(redis.search_path(task)?, task);
+    let mut tests = with_places(tests, &redis, task)?
+        .env("PATH", &path)
+        .env(THREADS.0, THREADS.1);
     if options.arguments.is_empty() {
-        tests = bench::with_contenders(tests, &redis, task)?;
+        tests = bench::with_contenders(tests, path, task)?;
     }
     task.run("running the tests", tests)?;
     say("all tests pass");
