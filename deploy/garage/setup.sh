@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes one store of the three nodes of compose's profile `garage`, with the bucket `incidents` and the account that
+# Makes one store of the three nodes of docker-compose.garage.yml, with the bucket `incidents` and the account that
 # `.env` has. Run it beside docker-compose.yml when the nodes run; it may be run again.
 set -eu
 
@@ -24,7 +24,7 @@ setting() {
 id=$(setting AWS_ACCESS_KEY_ID)
 secret=$(setting AWS_SECRET_ACCESS_KEY)
 
-# At the addresses that docker-compose.yml gives the nodes; the first one knows another a moment later.
+# At the addresses that docker-compose.garage.yml gives the nodes; the first one knows another a moment later.
 for node in 2 3; do
     key=$(on "$node" node id --quiet)
     tries=30

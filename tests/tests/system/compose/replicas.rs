@@ -11,10 +11,10 @@ use super::{Application, docker, inspected, serves};
 /// Clients that read at the same time.
 const READERS: usize = 4;
 
-/// The third number of the addresses that the balancer's network has, so that runs of the tests have
+/// The first numbers of the addresses that the balancer's network has, so that runs of the tests have
 /// networks of their own.
-fn network() -> u32 {
-    std::process::id() % 250
+fn network() -> String {
+    format!("172.31.{}", std::process::id() % 250)
 }
 
 /// The settings of several of each, whose certificate is of the test's own.
@@ -25,8 +25,7 @@ fn settings() -> Vec<(&'static str, String)> {
         setting("COMPOSE_FILE", files),
         setting("INCIDENTS_API_RATE_LIMITS", "1000000 per second"),
         setting("DEFAULT_CACHE_REFRESH", "2"),
-        setting("BALANCER_SUBNET", &format!("172.31.{}.0/24", network())),
-        setting("BALANCER_ADDRESS", &format!("172.31.{}.2", network())),
+        setting("BALANCER_NETWORK", &network()),
     ]
 }
 
@@ -127,7 +126,7 @@ async fn containers_behind_the_balancer_come_and_go_unnoticed() {
     let keys = application.must(&["exec", "-T", "redis", "redis-cli", "--scan"]);
     let counted: Vec<&str> = keys.lines().filter(|key| key.contains(":limit:")).collect();
     assert!(counted.iter().any(|key| key.contains(gateway)), "{keys}");
-    let balancer = format!("172.31.{}.2", network());
+    let balancer = format!("{}.2", network());
     assert!(
         !counted.iter().any(|key| key.ends_with(&balancer)),
         "{keys}"
