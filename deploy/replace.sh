@@ -34,7 +34,7 @@ for service in "$@"; do
         for container in $(compose ps --quiet "$service"); do
             wait_until_healthy "$container"
         done
-        docker stop --time "$END_WITHIN" "$old" >/dev/null
+        docker stop -t "$END_WITHIN" "$old" >/dev/null
         docker rm "$old" >/dev/null
     done
     echo "replaced $count of $service"

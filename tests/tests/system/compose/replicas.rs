@@ -84,7 +84,7 @@ async fn containers_behind_the_balancer_come_and_go_unnoticed() {
     for service in ["api", "refresher"] {
         let all = application.containers(service);
         assert_eq!(all.len(), 2, "{service}");
-        let stopped = each(&all, &["stop", "--time", "30"]);
+        let stopped = each(&all, &["stop", "-t", "30"]);
         let bad = readers
             .during(&format!("each {service} is stopped"), stopped)
             .await;
