@@ -94,9 +94,10 @@ impl From<object_store::Error> for HistoryError {
                 let mut cause: Option<&(dyn StdError + 'static)> = Some(other);
                 let text = other.to_string();
                 let mut said = match s3_code(&text) {
-                    Some("AccessDenied" | "InvalidAccessKeyId" | "SignatureDoesNotMatch") => {
-                        return Self::Denied;
-                    }
+                    Some(
+                        "AccessDenied" | "InvalidAccessKeyId" | "NotSignedUp"
+                        | "SignatureDoesNotMatch",
+                    ) => return Self::Denied,
                     Some("NoSuchBucket") => return Self::NoBucket,
                     Some("AuthorizationHeaderMalformed") => return Self::OtherRegion,
                     Some(code) => format!("it answers with the error {code}"),
