@@ -95,7 +95,9 @@ impl From<object_store::Error> for HistoryError {
                 let text = other.to_string();
                 let mut said = match s3_code(&text) {
                     Some(
-                        "AccessDenied" | "InvalidAccessKeyId" | "NotSignedUp"
+                        "AccessDenied"
+                        | "InvalidAccessKeyId"
+                        | "NotSignedUp"
                         | "SignatureDoesNotMatch",
                     ) => return Self::Denied,
                     Some("NoSuchBucket") => return Self::NoBucket,
