@@ -30,7 +30,8 @@ use tokio::{
 /// A variable's value comes from --variable, else from the environment's SPIN_VARIABLE_<NAME in
 /// upper case>, else from the manifest's default.
 ///
-/// SIGTERM or SIGINT ends it: requests in flight have 5 seconds to finish.
+/// SIGTERM or SIGINT ends it: after --drain-time it takes no further connection, and requests in flight
+/// have 5 seconds to finish.
 ///
 /// Exit codes: 0 ended by a signal; 1 it could not run; 2 wrong usage or manifest.
 #[derive(Parser)]
@@ -82,6 +83,11 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value_t = Limits::default().requests, value_parser = parse_count)]
     max_requests: usize,
 
+    /// How long it goes on when it is told to end, so that a load balancer takes it out first: meanwhile
+    /// /readyz is answered 503, and every answer closes its connection: 5s, 500ms, 5.
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_time)]
+    drain_time: Duration,
+
     /// A proxy, or a network of proxies, that speaks for many clients and has no share of its own:
     /// 10.0.0.1, 10.0.0.0/8; several with commas.
     #[arg(long = "trusted-proxy", value_name = "ADDRESS", env = "TRUSTED_PROXIES", value_parser = parse_proxies, default_value = "")]
@@ -100,6 +106,7 @@ impl Arguments {
             connections: self.max_connections.unwrap_or(allowed),
             requests: self.max_requests,
             trusted_proxies: self.trusted_proxies.concat(),
+            drain_time: self.drain_time,
             ..Limits::default()
         }
     }

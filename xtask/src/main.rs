@@ -7,6 +7,7 @@ mod audit;
 mod bench;
 mod build;
 mod fuzz;
+mod garage;
 mod guard;
 mod mutants;
 mod setup;
@@ -49,6 +50,10 @@ enum Commands {
     Bench(bench::Options),
     /// Set up, build, and put the whole service under a steady load: nothing may grow
     Soak(soak::Options),
+    /// Record the history on three nodes of Garage, and kill and lose them: nothing may be lost
+    ///
+    /// Installs Garage into the target folder the first time, which takes some minutes.
+    Garage,
     /// Fuzz all code that reads what comes from outside
     ///
     /// Installs cargo-fuzz into the target folder the first time. An input on which a check fails is
@@ -83,6 +88,7 @@ fn run(command: Commands) -> anyhow::Result<()> {
         Commands::Test(options) => test::run(&options, &task),
         Commands::Bench(options) => bench::run(&options, &task),
         Commands::Soak(options) => soak::run(&options, &task),
+        Commands::Garage => garage::run(&task),
         Commands::Fuzz(options) => fuzz::run(&options, &task),
         Commands::Mutants(options) => mutants::run(&options, &task),
         Commands::Audit(options) => audit::run(&options, &task),

@@ -1,5 +1,7 @@
 //! `cargo xtask test`: every test, with what the end-to-end tests need.
 
+use std::ffi::OsString;
+
 use anyhow::Result;
 use clap::Args;
 use xshell::Cmd;
@@ -32,6 +34,15 @@ pub(crate) fn with_places<'a>(cmd: Cmd<'a>, redis: &RedisServer, task: &Task) ->
         .env("HOST_COMPILATION_CACHE", task.setup.join("compiled")))
 }
 
+/// A `PATH` on which HAProxy is found, where it can be had: the tests that need it say aloud that they are
+/// skipped without.
+fn with_haproxy(path: OsString, task: &Task) -> OsString {
+    setup::on_a_path("haproxy", "haproxy", path.clone(), task).unwrap_or_else(|error| {
+        say(&format!("no HAProxy: {error:#}"));
+        path
+    })
+}
+
 /// Runs the tests.
 pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
     let redis = setup::run(task)?;
@@ -41,14 +52,17 @@ pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
         .cargo("test")
         .arg("--no-fail-fast")
         .args(&options.arguments);
-    let mut tests = with_places(tests, &redis, task)?.env(THREADS.0, THREADS.1);
+    let path = with_haproxy(redis.search_path(task)?, task);
+    let mut tests = with_places(tests, &redis, task)?
+        .env("PATH", &path)
+        .env(THREADS.0, THREADS.1);
     // Where there is no way to it, what needs it says that it is skipped.
     match python::environment("python-tests", "tests/requirements.txt", task) {
         Ok(python) => tests = tests.env("EMPLOYEE_INCIDENTS_TESTS_PYTHON", python),
         Err(error) => say(&format!("no Python packages for the tests here: {error:#}")),
     }
     if options.arguments.is_empty() {
-        tests = bench::with_contenders(tests, &redis, task)?;
+        tests = bench::with_contenders(tests, path, task)?;
     }
     task.run("running the tests", tests)?;
     say("all tests pass");

@@ -23,6 +23,7 @@ mod output;
 mod readiness;
 mod redis_kinds;
 mod redis_outage;
+mod replicas;
 mod round_trips;
 mod scripts;
 mod shutdown;

@@ -46,8 +46,13 @@ pub(crate) fn on_a_path(
 }
 
 /// A program from the registry that is no dependency of anything, installed once into the target
-/// folder; `version` is the one whose options we know.
-pub(crate) fn cargo_tool(name: &str, version: &str, task: &Task) -> Result<PathBuf> {
+/// folder with these options of cargo's; `version` is the one whose options we know.
+pub(crate) fn cargo_tool(
+    name: &str,
+    version: &str,
+    options: &[&str],
+    task: &Task,
+) -> Result<PathBuf> {
     let folder = task.setup.join("cargo").join(format!("{name}-{version}"));
     let program = folder.join("bin").join(name);
     if program.is_file() {
@@ -58,7 +63,7 @@ pub(crate) fn cargo_tool(name: &str, version: &str, task: &Task) -> Result<PathB
     // It is run a few times: what makes it faster costs more than it saves.
     let install = cmd!(
         task.sh,
-        "{cargo} install --locked {package} --root {folder}"
+        "{cargo} install --locked {package} {options...} --root {folder}"
     )
     .env("CARGO_PROFILE_RELEASE_LTO", "off")
     .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
