@@ -46,7 +46,7 @@ struct Arguments {
     listen: SocketAddr,
 
     /// Sets a variable. NAME=@FILE takes the value from a file, so that a secret need not be an
-    /// argument, which other users of the machine can see.
+    /// argument, which other users of the machine can see; a line break at its end does not count.
     #[arg(long = "variable", value_name = "NAME=VALUE", value_parser = parse_variable)]
     variables: Vec<(String, String)>,
 
@@ -131,7 +131,10 @@ fn parse_variable(argument: &str) -> Result<(String, String), String> {
     let value = match value.strip_prefix('@') {
         None => value.to_owned(),
         Some(file) => {
-            std::fs::read_to_string(file).map_err(|error| format!("cannot read {file}: {error}"))?
+            let text = std::fs::read_to_string(file)
+                .map_err(|error| format!("cannot read {file}: {error}"))?;
+            let text = text.strip_suffix('\n').unwrap_or(&text);
+            text.strip_suffix('\r').unwrap_or(text).to_owned()
         }
     };
     Ok((name.to_owned(), value))
@@ -266,6 +269,10 @@ mod tests {
         assert_eq!(parse_variable("a=b=c"), pair("a", "b=c"));
         assert_eq!(parse_variable("a="), pair("a", ""));
         assert!(parse_variable("a").is_err());
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "b\n\r\n").unwrap();
+        let argument = format!("a=@{}", file.path().display());
+        assert_eq!(parse_variable(&argument), pair("a", "b\n"));
         let error = parse_variable("a=@/nowhere/at/all").unwrap_err();
         assert!(error.contains("/nowhere/at/all"), "{error}");
     }
