@@ -21,6 +21,10 @@ use tokio::process::Command;
 /// How long anything may take that should come to be.
 const BOUND: Duration = Duration::from_secs(120);
 
+/// How long the nodes may take to copy what a new one lacks; they wait for ten minutes before they begin,
+/// where nobody tells them to.
+const COPIED_WITHIN: Duration = Duration::from_secs(300);
+
 /// Refreshes that are recorded while something is wrong.
 const REFRESHES: usize = 10;
 
@@ -395,9 +399,11 @@ impl Garage {
         .await;
     }
 
-    /// Waits until a node has every block that another one has.
+    /// Has the nodes copy what one of them lacks, and waits until it has every block that another one has.
     async fn has_all_blocks(&self, node: usize) {
-        until("all blocks are copied", BOUND, async || {
+        self.must(&["repair", "--all-nodes", "--yes", "blocks"])
+            .await;
+        until("all blocks are copied", COPIED_WITHIN, async || {
             let [own, other] = [node, 0].map(|node| blocks(&self.nodes[node].folder.join("data")));
             (!other.is_empty() && other.is_subset(&own)).then_some(())
         })

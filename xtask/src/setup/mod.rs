@@ -8,7 +8,7 @@ mod wasm_target;
 
 use std::env;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use xshell::cmd;
@@ -26,6 +26,9 @@ pub(crate) fn run(task: &Task) -> Result<RedisServer> {
     Ok(redis)
 }
 
+/// Where programs for administrators are, which is not on everybody's `PATH`.
+const ADMINISTRATORS: &str = "/usr/sbin";
+
 /// A `PATH` on which the program is found, unpacked from Debian's `package` where the machine has none.
 pub(crate) fn on_a_path(
     program: &str,
@@ -35,6 +38,10 @@ pub(crate) fn on_a_path(
 ) -> Result<OsString> {
     if env::split_paths(&path).any(|folder| folder.join(program).is_file()) {
         return Ok(path);
+    }
+    if Path::new(ADMINISTRATORS).join(program).is_file() {
+        let folders = env::split_paths(&path).chain([ADMINISTRATORS.into()]);
+        return Ok(env::join_paths(folders)?);
     }
     let folder = task.setup.join("tools").join(package);
     if !folder.join("bin").join(program).is_file() {
