@@ -39,11 +39,18 @@ pub enum Document {
     Unattributed,
     /// The rows that could not be used, by type, each with the reason.
     Rejected,
+    /// The numbers of the snapshot, in every encoding.
+    Summary,
 }
 
 impl Document {
     /// Every document.
-    pub const ALL: [Self; 3] = [Self::Report, Self::Unattributed, Self::Rejected];
+    pub const ALL: [Self; 4] = [
+        Self::Report,
+        Self::Unattributed,
+        Self::Rejected,
+        Self::Summary,
+    ];
 
     /// The name within keys.
     #[must_use]
@@ -52,6 +59,7 @@ impl Document {
             Self::Report => "report",
             Self::Unattributed => "unattributed",
             Self::Rejected => "rejected",
+            Self::Summary => "summary",
         }
     }
 }

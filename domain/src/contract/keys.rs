@@ -60,6 +60,19 @@ impl Keys {
         self.key(&format!("{generation}:employees"))
     }
 
+    /// One block of the timeline's lanes: see [`RowEntry`](crate::contract::timeline::RowEntry).
+    #[must_use]
+    pub fn lanes(&self, generation: u64, block: u32) -> String {
+        self.key(&format!("{generation}:lanes:{block}"))
+    }
+
+    /// One block of the list of the employees' rows in the timeline: see
+    /// [`timeline`](crate::contract::timeline).
+    #[must_use]
+    pub fn employee_rows(&self, generation: u64, block: u32) -> String {
+        self.key(&format!("{generation}:employee-rows:{block}"))
+    }
+
     /// One block of a kept upstream answer: see [`Payload`](crate::contract::record::Payload).
     #[must_use]
     pub fn payload(&self, hash: &str, block: u32) -> String {
@@ -164,6 +177,8 @@ mod tests {
             keys.generation(),
             keys.block(7, Document::Report, Encoding::Gzip, 3),
             keys.employees(7),
+            keys.lanes(7, 1),
+            keys.employee_rows(7, 1),
             keys.payload("00", 0),
             keys.lease(),
             keys.commands(),

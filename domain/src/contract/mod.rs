@@ -1,6 +1,7 @@
 //! The contract in Redis, through which refresher and component meet.
 //!
 //! - [`keys`]: the names of all keys; [`document`]: what a snapshot consists of.
+//! - [`timeline`]: where every row lies, in the order of time.
 //! - [`record`], [`node`], [`history`], [`commands`]: the formats of what they hold.
 //! - [`scripts`]: what changes or reads several of them at once, a type each.
 //!
@@ -15,3 +16,4 @@ pub mod keys;
 pub mod node;
 pub mod record;
 pub mod scripts;
+pub mod timeline;

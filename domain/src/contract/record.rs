@@ -7,9 +7,13 @@ use thiserror::Error;
 
 use crate::contract::document::{Document, Encoding};
 use crate::contract::keys::Keys;
+use crate::contract::timeline::{ORDINAL_BYTES, RowEntry};
 
 /// The version of everything that is written to Redis. A reader that meets another one says so.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
+
+/// The version since which a snapshot has a timeline and a summary.
+const WITH_TIMELINE: u32 = 2;
 
 /// The longest record, in bytes: a reader does not fetch a longer one.
 pub const MAX_RECORD_BYTES: usize = 1 << 20;
@@ -140,9 +144,21 @@ pub struct TypeSummary {
     /// Where its rows went.
     #[serde(flatten)]
     pub counts: Counts,
+    /// How many of the reported ones have each priority, in the report's order.
+    #[serde(default)]
+    pub priorities: [u64; 4],
     /// How old its rows are.
     #[serde(flatten)]
     pub freshness: Freshness,
+}
+
+impl TypeSummary {
+    /// Whether each reported row has one priority.
+    fn adds_up(&self) -> bool {
+        let priorities = self.priorities.iter().copied();
+        let sum = priorities.fold(0, u64::saturating_add);
+        sum == self.counts.reported
+    }
 }
 
 /// The identity map in a snapshot.
@@ -184,6 +200,9 @@ pub struct Current {
     pub unattributed: Bodies,
     /// The bodies of the rows that could not be used.
     pub rejected: Bodies,
+    /// The bodies of the snapshot's numbers.
+    #[serde(default)]
+    pub summary: Bodies,
     /// Each type, in the configured order.
     pub types: Vec<TypeSummary>,
     /// The identity map.
@@ -233,6 +252,15 @@ impl Current {
         }
     }
 
+    /// Reads what a record of an earlier version says, for whoever replaces it: what its snapshot consists
+    /// of, and which answers were kept. `None` if it is of no earlier version, or damaged.
+    #[must_use]
+    pub fn parse_earlier(json: &[u8]) -> Option<Self> {
+        let record: Self = serde_json::from_slice(json).ok()?;
+        let is_usable = record.version < VERSION && record.impossibility().is_none();
+        is_usable.then_some(record)
+    }
+
     /// What is in it that no writer writes, and no reader could use: an entity tag that is no part of a
     /// header, a body that is empty or larger than all of Redis.
     fn impossibility(&self) -> Option<&'static str> {
@@ -267,6 +295,10 @@ impl Current {
             .all(|kind| is_word(&kind.name, b'-'..=b'z'))
         {
             Some("the name of a type is none")
+        } else if !(self.version < WITH_TIMELINE || self.types.iter().all(TypeSummary::adds_up))
+            || self.totals().reported > u64::from(u32::MAX)
+        {
+            Some("its counts do not add up")
         } else {
             None
         }
@@ -286,6 +318,7 @@ impl Current {
             Document::Report => &self.report,
             Document::Unattributed => &self.unattributed,
             Document::Rejected => &self.rejected,
+            Document::Summary => &self.summary,
         }
     }
 
@@ -312,6 +345,20 @@ impl Current {
     #[must_use]
     pub fn keys(&self, keys: &Keys) -> Vec<String> {
         let mut names = vec![keys.employees(self.generation)];
+        let rows = match self.version {
+            ..WITH_TIMELINE => 0,
+            _ => self.totals().reported,
+        };
+        let blocks = |bytes| {
+            Body {
+                bytes: rows.saturating_mul(bytes as u64),
+            }
+            .blocks()
+        };
+        let lanes = 0..blocks(RowEntry::BYTES);
+        names.extend(lanes.map(|block| keys.lanes(self.generation, block)));
+        let employee_rows = 0..blocks(ORDINAL_BYTES);
+        names.extend(employee_rows.map(|block| keys.employee_rows(self.generation, block)));
         for document in Document::ALL {
             for encoding in Encoding::ALL {
                 let blocks = self.bodies(document).get(encoding).map_or(0, Body::blocks);
@@ -371,7 +418,7 @@ fn is_word(text: &str, range: RangeInclusive<u8>) -> bool {
 
 /// Where one employee's groups lie in the report's identity encoding.
 ///
-/// The value of the employees key is a run of these, 20 bytes each, ascending by employee: a script
+/// The value of the employees key is a run of these, 24 bytes each, ascending by employee: a script
 /// finds one by bisection without reading the report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EmployeeEntry {
@@ -379,13 +426,16 @@ pub struct EmployeeEntry {
     pub employee: u64,
     /// The bytes of the object with the four groups.
     pub part: Range<u64>,
+    /// Where its rows begin in the list of the employees' rows; they end where the next employee's begin.
+    pub first_row: u32,
 }
 
 impl EmployeeEntry {
     /// The length of an entry.
-    pub const BYTES: usize = 20;
+    pub const BYTES: usize = 24;
 
-    /// `employee` and the part's start as 64-bit, its length as 32-bit integers, big-endian.
+    /// `employee` and the part's start as 64-bit, its length and the first row as 32-bit integers,
+    /// big-endian.
     /// `None` when the part is 4 GiB or longer.
     #[must_use]
     pub fn to_bytes(&self) -> Option<[u8; Self::BYTES]> {
@@ -393,7 +443,8 @@ impl EmployeeEntry {
         let mut bytes = [0; Self::BYTES];
         bytes[..8].copy_from_slice(&self.employee.to_be_bytes());
         bytes[8..16].copy_from_slice(&self.part.start.to_be_bytes());
-        bytes[16..].copy_from_slice(&length.to_be_bytes());
+        bytes[16..20].copy_from_slice(&length.to_be_bytes());
+        bytes[20..].copy_from_slice(&self.first_row.to_be_bytes());
         Some(bytes)
     }
 }
@@ -429,6 +480,7 @@ mod tests {
             },
             unattributed: Bodies::default(),
             rejected: Bodies::default(),
+            summary: Bodies::default(),
             types: vec![TypeSummary {
                 name: "denial".to_owned(),
                 counts: Counts {
@@ -437,6 +489,7 @@ mod tests {
                     unattributed: 1,
                     rejected: 1,
                 },
+                priorities: [0, 0, 1, 0],
                 freshness: fresh.clone(),
             }],
             identities: IdentitiesSummary {
@@ -462,7 +515,9 @@ mod tests {
         assert_eq!(
             record().keys(&Keys::new("t")),
             [
+                "{t}:3:employee-rows:0",
                 "{t}:3:employees",
+                "{t}:3:lanes:0",
                 "{t}:3:report:identity:0",
                 "{t}:3:report:identity:1",
                 "{t}:payload:h:0"
@@ -531,10 +586,38 @@ mod tests {
     }
 
     #[test]
+    fn of_an_earlier_version_the_keys_are_known() {
+        let mut earlier: serde_json::Value = serde_json::from_str(&record().to_json()).unwrap();
+        earlier["version"] = 1.into();
+        earlier["types"][0]
+            .as_object_mut()
+            .unwrap()
+            .remove("priorities");
+        earlier.as_object_mut().unwrap().remove("summary");
+        let json = earlier.to_string();
+        assert!(matches!(
+            Current::parse(json.as_bytes()),
+            Err(RecordError::Version(1))
+        ));
+        let earlier = Current::parse_earlier(json.as_bytes()).unwrap();
+        assert_eq!(
+            earlier.keys(&Keys::new("t")),
+            [
+                "{t}:3:employees",
+                "{t}:3:report:identity:0",
+                "{t}:3:report:identity:1",
+                "{t}:payload:h:0"
+            ]
+        );
+        assert_eq!(Current::parse_earlier(record().to_json().as_bytes()), None);
+        assert_eq!(Current::parse_earlier(b"{\"version\":1}"), None);
+    }
+
+    #[test]
     fn another_version_says_so_and_damage_too() {
         assert!(matches!(
-            Current::parse(br#"{"version":2,"shape":"new"}"#),
-            Err(RecordError::Version(2))
+            Current::parse(br#"{"version":3,"shape":"new"}"#),
+            Err(RecordError::Version(3))
         ));
         let newer = Current {
             version: 9,
@@ -545,7 +628,7 @@ mod tests {
             Err(RecordError::Version(9))
         ));
         assert!(matches!(
-            Current::parse(br#"{"version":1}"#),
+            Current::parse(br#"{"version":2}"#),
             Err(RecordError::Damaged(_))
         ));
         assert!(matches!(

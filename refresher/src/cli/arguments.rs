@@ -231,6 +231,8 @@ pub(crate) enum DocumentName {
     Unattributed,
     /// The rows that could not be used
     Rejected,
+    /// The numbers, as GET /incidents/summary has them
+    Summary,
 }
 
 impl From<DocumentName> for Document {
@@ -239,6 +241,7 @@ impl From<DocumentName> for Document {
             DocumentName::Report => Self::Report,
             DocumentName::Unattributed => Self::Unattributed,
             DocumentName::Rejected => Self::Rejected,
+            DocumentName::Summary => Self::Summary,
         }
     }
 }

@@ -237,10 +237,18 @@ async fn an_employee_is_found_across_blocks() {
     let keys = &scripts.keys;
     let report: Vec<u8> = (0..BLOCK_BYTES + 10).map(|n| (n % 251) as u8).collect();
     let part = BLOCK_BYTES as u64 - 5..BLOCK_BYTES as u64 + 7;
+    let entry = |employee, part| {
+        let entry = EmployeeEntry {
+            employee,
+            part,
+            first_row: 0,
+        };
+        entry.to_bytes().unwrap()
+    };
     let entries = [(3, 0..4), (u64::MAX - 1, part.clone())];
     let index: Vec<u8> = entries
         .into_iter()
-        .flat_map(|(employee, part)| EmployeeEntry { employee, part }.to_bytes().unwrap())
+        .flat_map(|(employee, part)| entry(employee, part))
         .collect();
     let search = |employee| FindEmployee {
         keys,
@@ -275,7 +283,6 @@ async fn an_employee_is_found_across_blocks() {
 
     // Of a long one, only the place is told.
     let long = 1..BLOCK_BYTES as u64 - 1;
-    let entry = |employee, part| EmployeeEntry { employee, part }.to_bytes().unwrap();
     let index = [entry(3, long.clone()), entry(4, 0..1)].concat();
     scripts.set(&keys.employees(1), &index).await;
     let place = EmployeePart {

@@ -1,4 +1,4 @@
-local ENTRY = 20
+local ENTRY = 24
 local high, low, block = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local most, entries = tonumber(ARGV[4]), tonumber(ARGV[5])
 if redis.call('EXISTS', KEYS[1]) == 0 then
