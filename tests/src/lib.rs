@@ -4,6 +4,7 @@
 mod certificates;
 mod client;
 mod clock;
+mod made;
 mod process;
 mod proxy;
 mod redis;
@@ -16,6 +17,7 @@ mod upstream;
 pub use certificates::Certificates;
 pub use client::{Answer, Client, HASH, HASHED_PASSWORD, ID, PASSWORD};
 pub use clock::Clock;
+pub use made::{MadeRow, MadeSnapshot};
 pub use process::{
     Process, Signal, TempDir, manifest, on_a_small_disk, program, until, with_ignored,
 };
