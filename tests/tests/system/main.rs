@@ -10,6 +10,7 @@ mod endpoints;
 mod every_fault;
 mod explain;
 mod faults;
+mod former_release;
 mod golden;
 mod guessing;
 mod history;
