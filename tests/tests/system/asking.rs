@@ -141,9 +141,13 @@ async fn the_summary_counts_what_the_timeline_has_in_every_coding() {
             .json();
         assert_eq!(numbers["priorities"][priority], page["total"]);
         all += page["total"].as_u64().expect("a number");
+        let histogram = &numbers["histogram"];
         let over_time: Vec<u64> =
-            serde_json::from_value(numbers["histogram"][priority].clone()).expect("numbers");
-        assert_eq!(page["total"], over_time.iter().sum::<u64>());
+            serde_json::from_value(histogram[priority].clone()).expect("numbers");
+        let outside = ["earlier", "later"].map(|part| histogram[part][priority].as_u64());
+        let outside = outside.map(|count| count.expect("a number"));
+        let sum = over_time.iter().chain(&outside).sum::<u64>();
+        assert_eq!(page["total"], sum);
     }
     assert!(all > 1000);
     let first = &numbers["employees"][0];
