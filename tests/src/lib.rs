@@ -5,6 +5,7 @@ mod balancer;
 mod certificates;
 mod client;
 mod clock;
+mod made;
 mod names;
 mod process;
 mod proxy;
@@ -20,6 +21,7 @@ pub use balancer::{Balancer, haproxy};
 pub use certificates::Certificates;
 pub use client::{Answer, Client, HASH, HASHED_PASSWORD, ID, PASSWORD};
 pub use clock::Clock;
+pub use made::{MadeRow, MadeSnapshot};
 pub use names::Names;
 pub use process::{
     Process, Signal, TempDir, manifest, on_a_small_disk, program, until, with_ignored,

@@ -3,8 +3,10 @@
 pub(crate) mod document;
 pub(crate) mod employee;
 pub(crate) mod health;
+pub(crate) mod openapi;
 pub(crate) mod shutdown;
 pub(crate) mod status;
+pub(crate) mod timeline;
 
 use domain::contract::record::Current;
 
@@ -14,11 +16,16 @@ use crate::reply::Reply;
 /// What the body of every resource but the simplest is.
 const JSON: &str = "application/json";
 
+/// What an answer about incidents depends on, beside its address.
+const VARY: &str = "Authorization, Accept-Encoding";
+
 /// A part of the snapshot that a client may have already.
 struct Representation<'a> {
     record: &'a Current,
     /// Its strong entity tag, with quotes.
     etag: String,
+    /// The request's fields on which it depends.
+    vary: &'static str,
     /// Redis's clock.
     now_ms: u64,
 }
@@ -34,7 +41,7 @@ impl Representation<'_> {
             .with("last-modified", http_date(record.published_at_ms))
             .with("age", age_s.to_string())
             .with("cache-control", "private, no-cache")
-            .with("vary", "Authorization, Accept-Encoding");
+            .with("vary", self.vary);
         if record.recovered_at_ms.is_some() {
             reply = reply.with("incidents-recovered", "?1");
         }

@@ -5,6 +5,7 @@ use std::ops::{Range, RangeInclusive};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use crate::contract::document::BLOCK_BYTES;
 use crate::contract::document::{Document, Encoding};
 use crate::contract::keys::Keys;
 use crate::contract::timeline::{ORDINAL_BYTES, RowEntry};
@@ -20,9 +21,6 @@ pub const MAX_RECORD_BYTES: usize = 1 << 20;
 
 /// The largest body, in bytes: 64 GiB, more than a Redis holds.
 const MAX_BODY_BYTES: u64 = 1 << 36;
-
-/// A body is stored in blocks of at most this many bytes.
-pub const BLOCK_BYTES: usize = 1 << 20;
 
 /// A snapshot that was not confirmed for so many intervals, and some seconds more, is overdue.
 const OVERDUE_INTERVALS: u64 = 3;

@@ -1,6 +1,7 @@
 //! The whole system over real sockets: upstream, refresher, Redis, component. One program, so that
 //! tests that wait do so at the same time.
 
+mod asking;
 mod browser;
 mod cli;
 mod cold_start;
@@ -20,12 +21,15 @@ mod limits;
 mod lockout;
 mod nodes;
 mod odd_contents;
+mod openapi;
 mod output;
 mod readiness;
 mod redis_kinds;
 mod redis_outage;
 mod replicas;
 mod round_trips;
+mod rows;
 mod scripts;
 mod shutdown;
 mod spin_releases;
+mod timeline;
