@@ -80,7 +80,16 @@ impl Task {
     /// Cargo with this subcommand, in the release profile, which all that is native shares.
     pub(crate) fn cargo(&self, subcommand: &str) -> Cmd<'_> {
         let cargo = &self.cargo;
-        cmd!(self.sh, "{cargo} {subcommand} --release --locked")
+        let command = cmd!(self.sh, "{cargo} {subcommand} --release --locked");
+        // What cargo has told this program of its own package. `ring` is compiled anew where that changes, and
+        // with it much else: so it would be by every `cargo test` after `cargo xtask test`.
+        env::vars_os()
+            .map(|(name, _)| name)
+            .filter(|name| {
+                let name = name.as_encoded_bytes();
+                name.starts_with(b"CARGO_PKG_") || name.starts_with(b"CARGO_MANIFEST_")
+            })
+            .fold(command, Cmd::env_remove)
     }
 
     /// Says what is done, and runs the program that does it, its output shown as it comes.
