@@ -409,14 +409,14 @@ async fn a_record_of_a_newer_release_is_told_and_not_guessed_at() {
     let mut connection = redis.connection().await;
     redis::cmd("SET")
         .arg(keys().current())
-        .arg(r#"{"version":2,"generation":"seven"}"#)
+        .arg(r#"{"version":3,"generation":"seven"}"#)
         .exec_async(&mut connection)
         .await
         .expect("it is set");
     let host = host(&redis, &[]).await;
     for path in ["/incidents", "/incidents/1", "/status", "/readyz"] {
         let detail = host.client.get(path).await.problem(503);
-        assert!(detail.contains("format 2"), "{path}: {detail}");
+        assert!(detail.contains("format 3"), "{path}: {detail}");
     }
 }
 

@@ -5,7 +5,6 @@ mod asking;
 mod browser;
 mod cli;
 mod cold_start;
-mod compose;
 mod endpoints;
 mod every_fault;
 mod explain;

@@ -266,6 +266,8 @@ async fn one_large_employee(redis: &Redis, bytes: usize) -> Vec<u8> {
     let mut entry = 7_u64.to_be_bytes().to_vec();
     entry.extend_from_slice(&(start as u64).to_be_bytes());
     entry.extend_from_slice(&u32::try_from(bytes).expect("a small number").to_be_bytes());
+    // Where its rows begin in the list of the employees' rows.
+    entry.extend_from_slice(&0_u32.to_be_bytes());
     set(&mut connection, &keys().employees(generation), &entry).await;
     record["generation"] = generation.into();
     record["employees"] = 1.into();

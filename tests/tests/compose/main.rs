@@ -1,5 +1,6 @@
 //! The containers of docker-compose.yml, run by a real Docker Engine where there is one: one of each, and
-//! several behind a balancer.
+//! several behind a balancer. A program of its own, whose tests come one after the other: a busy machine would
+//! have answers late that must not be.
 
 use std::fs;
 use std::io::Write as _;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use end_to_end::{Client, ID, PASSWORD, TempDir, incidents_in, manifest, until};
 use reqwest::Method;
 use serde_json::Value;
+use tokio::sync::Mutex;
 
 mod replicas;
 mod stand_ins;
@@ -21,6 +23,9 @@ const BOUND: Duration = Duration::from_secs(90);
 /// What an operator has written into files beside the sources: it is to be in no image.
 // In two parts: this file is among the sources that are built from, and must not hold it.
 const CANARY: &str = concat!("a-canary", "-in-a-file");
+
+/// Held by the test that runs.
+static TURN: Mutex<()> = Mutex::const_new(());
 
 /// An application of compose's, gone with all that it made when the test is.
 struct Application {
@@ -262,6 +267,7 @@ fn inspected(arguments: &[&str]) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_containers_serve_and_end_for_good() {
+    let _turn = TURN.lock().await;
     let Some(application) = Application::make("one", Vec::new()).await else {
         return;
     };

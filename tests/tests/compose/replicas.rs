@@ -6,7 +6,7 @@ use std::process::Command;
 
 use end_to_end::{Certificates, Client, Readers};
 
-use super::{Application, docker, inspected, serves};
+use super::{Application, TURN, docker, inspected, serves};
 
 /// Clients that read at the same time.
 const READERS: usize = 4;
@@ -68,6 +68,7 @@ fn healthy(container: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn containers_behind_the_balancer_come_and_go_unnoticed() {
+    let _turn = TURN.lock().await;
     let Some(application) = Application::make("several", settings()).await else {
         return;
     };
