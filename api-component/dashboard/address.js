@@ -28,11 +28,11 @@ export function read(search) {
   return view;
 }
 
-const escape = (text) => encodeURIComponent(text).replace(/%2C/g, ",").replace(/%3A/g, ":");
+const encode = (text) => encodeURIComponent(text).replace(/%2C/g, ",").replace(/%3A/g, ":");
 
 function join(pairs) {
   const said = pairs.filter(([, value]) => value !== "" && value !== undefined);
-  return said.map(([name, value]) => `${name}=${escape(value)}`).join("&");
+  return said.map(([name, value]) => `${name}=${encode(value)}`).join("&");
 }
 
 /** The query of a view, relative to the page: what is as usual is left out. */

@@ -57,7 +57,9 @@ let isRenewing = false;
 let renewedAt = 0;
 let lastComplaint = null;
 
-const chart = new Chart((since, until) => go(addresses.changed(view, { since, until }), { isSameStep: true }));
+const chart = new Chart((since, until) =>
+  go(addresses.changed(view, { since, until }), { isSameStep: true }),
+);
 const filters = new list.Filters((changes) => go(addresses.changed(view, changes), {}));
 
 const passedS = () => Math.floor((performance.now() - known.statusAt) / 1000);
@@ -65,8 +67,10 @@ const passedS = () => Math.floor((performance.now() - known.statusAt) / 1000);
 // ---- What is seen
 
 const isOfOne = () => view.view === "overview" && view.employee.length === 1;
-const pageQuestion = () => `incidents/timeline?${addresses.question(view, view.cursor ? { cursor: view.cursor } : {})}`;
-const employeeQuestion = () => `incidents/timeline?employee=${encodeURIComponent(view.employee[0])}&limit=${EMPLOYEE_ROWS}`;
+const pageQuestion = () =>
+  `incidents/timeline?${addresses.question(view, view.cursor ? { cursor: view.cursor } : {})}`;
+const employeeQuestion = () =>
+  `incidents/timeline?employee=${encodeURIComponent(view.employee[0])}&limit=${EMPLOYEE_ROWS}`;
 
 function render(isMoved = false) {
   renderFrame();
@@ -97,7 +101,9 @@ function title() {
   if (view.view !== "overview") {
     parts.push(addresses.VIEWS[view.view]);
   } else {
-    parts.push(...[view.priority, view.type].filter((values) => values.length).map((values) => values.join(", ")));
+    parts.push(
+      ...[view.priority, view.type].filter((values) => values.length).map((values) => values.join(", ")),
+    );
     if (view.employee.length) {
       parts.push(`employee ${view.employee.join(", ")}`);
     }
@@ -116,16 +122,41 @@ function renderOverview(isMoved) {
   const one = isOfOne() ? known.answers.get(employeeQuestion()) : null;
   byId("employee").hidden = !isOfOne();
   if (isOfOne()) {
-    const employee = one && { items: one.items, total: Number(one.total ?? one.items.length), isWhole: !one.next };
+    const employee = one && {
+      items: one.items,
+      total: Number(one.total ?? one.items.length),
+      isWhole: !one.next,
+    };
     panels.employee(view, employee, listTrouble);
     panels.tiles(view, countsOfOne(one), null, "All incidents of this employee");
-    chart.update(one ? histogramOf(one.items) : null, view, one?.next ? `the newest ${EMPLOYEE_ROWS} of employee ${visible(view.employee[0])}` : `employee ${visible(view.employee[0])}`);
+    chart.update(
+      one ? histogramOf(one.items) : null,
+      view,
+      one?.next
+        ? `the newest ${EMPLOYEE_ROWS} of employee ${visible(view.employee[0])}`
+        : `employee ${visible(view.employee[0])}`,
+    );
   } else {
     panels.tiles(view, summary?.priorities ?? null, known.changes, known.day);
     const isPart = view.type.length > 0 || view.employee.length > 0;
-    chart.update(summary?.histogram ?? null, view, isPart ? "all types, all employees" : view.priority.length ? `only ${PRIORITIES.filter((priority) => view.priority.includes(priority)).join(", ")}` : "all employees");
+    chart.update(
+      summary?.histogram ?? null,
+      view,
+      isPart
+        ? "all types, all employees"
+        : view.priority.length
+          ? `only ${PRIORITIES.filter((priority) => view.priority.includes(priority)).join(", ")}`
+          : "all employees",
+    );
   }
-  show(byId("chart-empty"), summary ? "There is nothing to draw: no incident." : listTrouble || trouble ? "The numbers could not be read." : "Loading…");
+  show(
+    byId("chart-empty"),
+    summary
+      ? "There is nothing to draw: no incident."
+      : listTrouble || trouble
+        ? "The numbers could not be read."
+        : "Loading…",
+  );
   filters.update(view, Object.keys(summary?.types ?? {}), isMoved);
   const page = known.answers.get(pageQuestion()) ?? null;
   list.table(view, page, listTrouble);
@@ -155,12 +186,20 @@ function renderUnattributed() {
   }
   const document = known.answers.get("incidents/unattributed");
   const rows = Object.entries(document ?? {}).flatMap(([type, rows]) =>
-    rows.filter((row) => Object.values(row).some((value) => textOf(value) === view.address)).map((row) => ({ type, row })),
+    rows
+      .filter((row) => Object.values(row).some((value) => textOf(value) === view.address))
+      .map((row) => ({ type, row })),
   );
-  const shown = rows.slice(0, ADDRESS_ROWS).map(({ type, row }, at) =>
-    el("li", { "data-key": String(at) }, el("b", {}, visible(type)), list.details(row)),
-  );
-  const told = document ? (rows.length > shown.length ? `The first ${shown.length} of ${counted(rows.length, "row")}` : counted(rows.length, "row")) : (listTrouble?.message ?? "Loading…");
+  const shown = rows
+    .slice(0, ADDRESS_ROWS)
+    .map(({ type, row }, at) =>
+      el("li", { "data-key": String(at) }, el("b", {}, visible(type)), list.details(row)),
+    );
+  const told = document
+    ? rows.length > shown.length
+      ? `The first ${shown.length} of ${counted(rows.length, "row")}`
+      : counted(rows.length, "row")
+    : (listTrouble?.message ?? "Loading…");
   show(byId("address-title"), "Rows of ", el("bdi", {}, visible(view.address)));
   show(byId("address-told"), told);
   show(byId("address-rows"), shown);
@@ -172,7 +211,13 @@ function renderHealth() {
     health.tables(known.status, passedS());
   }
   const text = byId("live");
-  text.textContent = trouble ? "Not up to date" : isPaused ? "Paused" : renewedAt ? `Renewed ${span((performance.now() - renewedAt) / 1000)} ago` : "Loading…";
+  text.textContent = trouble
+    ? "Not up to date"
+    : isPaused
+      ? "Paused"
+      : renewedAt
+        ? `Renewed ${span((performance.now() - renewedAt) / 1000)} ago`
+        : "Loading…";
   text.className = trouble ? "live is-troubled" : "live";
 }
 
@@ -249,7 +294,13 @@ function arrive(focus = null, isBack = false) {
 function announceCount() {
   if (view.view === "overview") {
     const total = known.answers.get(pageQuestion())?.total;
-    announce(listTrouble ? listTrouble.message : total === undefined ? "The list is up to date" : `${counted(Number(total), "incident")} in the list`);
+    announce(
+      listTrouble
+        ? listTrouble.message
+        : total === undefined
+          ? "The list is up to date"
+          : `${counted(Number(total), "incident")} in the list`,
+    );
   }
 }
 
@@ -305,7 +356,8 @@ const setBusy = (isBusy) => byId("main").setAttribute("aria-busy", String(isBusy
 // ---- Keeping up to date
 
 /** Which contents a status is about; another refresh may confirm the same. */
-const contentsOf = (status) => (status.snapshot ? `${status.snapshot.generation} ${status.snapshot.etag}` : null);
+const contentsOf = (status) =>
+  status.snapshot ? `${status.snapshot.generation} ${status.snapshot.etag}` : null;
 
 /** Asks for the state, and where the contents are others, for these. */
 async function renew() {
@@ -350,7 +402,9 @@ async function learnSummary() {
 async function relearn() {
   const seen = questionsOf().filter((question) => known.answers.has(question));
   const before = known.answers.get(pageQuestion())?.total;
-  const [summary, ...answers] = await Promise.all(["incidents/summary", ...seen].map((question) => ask(question)));
+  const [summary, ...answers] = await Promise.all(
+    ["incidents/summary", ...seen].map((question) => ask(question)),
+  );
   known.summary = summary;
   known.answers = new Map(seen.map((question, at) => [question, answers[at]]));
   render();
@@ -429,7 +483,10 @@ async function dayOf(now) {
   // A moment later, so that the newest is in it.
   return now - last < DAY_S
     ? { end: now, told: "In the last 24 hours, and the 24 hours before" }
-    : { end: Math.floor(last) + 1, told: `In the 24 hours up to the newest incident, ${shortWhen(last)}, and the 24 hours before` };
+    : {
+        end: Math.floor(last) + 1,
+        told: `In the 24 hours up to the newest incident, ${shortWhen(last)}, and the 24 hours before`,
+      };
 }
 
 async function countChanges() {
@@ -445,7 +502,10 @@ async function countChanges() {
         await new Promise((resolve) => setTimeout(resolve, CHANGES_PAUSE_MS));
         const since = addresses.moment(day.end + from);
         const until = addresses.moment(day.end + to);
-        return Number((await ask(`incidents/timeline?priority=${priority}&since=${since}&until=${until}&limit=1`)).total ?? NaN);
+        return Number(
+          (await ask(`incidents/timeline?priority=${priority}&since=${since}&until=${until}&limit=1`))
+            .total ?? NaN,
+        );
       };
       const change = { now: await count(-DAY_S, 0), before: await count(-2 * DAY_S, -DAY_S) };
       if (Number.isFinite(change.now) && Number.isFinite(change.before)) {

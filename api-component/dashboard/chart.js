@@ -259,7 +259,13 @@ export class Chart {
       svg("g", { class: "marks" }, this.#marks()),
       this.#paths(top),
       svg("g", { class: "outside" }, svg("rect", { class: "before" }), svg("rect", { class: "after" })),
-      svg("line", { class: "axis", x1: LEFT, x2: this.#x(bars.length), y1: HEIGHT - BOTTOM + 0.5, y2: HEIGHT - BOTTOM + 0.5 }),
+      svg("line", {
+        class: "axis",
+        x1: LEFT,
+        x2: this.#x(bars.length),
+        y1: HEIGHT - BOTTOM + 0.5,
+        y2: HEIGHT - BOTTOM + 0.5,
+      }),
     );
     this.#drawRange();
     const most = Math.max(...bars.totals);
@@ -334,7 +340,10 @@ export class Chart {
     };
     veil("before", LEFT, this.#x(from));
     veil("after", this.#x(to), this.#x(bars.length));
-    for (const [end, place] of [[this.from, from], [this.to, to]]) {
+    for (const [end, place] of [
+      [this.from, from],
+      [this.to, to],
+    ]) {
       end.setAttribute("aria-valuemax", bars.length);
       end.setAttribute("aria-valuenow", place);
       end.setAttribute("aria-valuetext", shortWhen(bars.start + place * bars.width));
@@ -351,7 +360,12 @@ export class Chart {
   #showTip(at) {
     const bars = this.#bars;
     const rows = bars.shown.map((priority) =>
-      el("span", { class: `tip-row key-${priority}` }, `${priority} `, el("b", {}, number(Number(bars.counts[priority]?.[at] ?? 0)))),
+      el(
+        "span",
+        { class: `tip-row key-${priority}` },
+        `${priority} `,
+        el("b", {}, number(Number(bars.counts[priority]?.[at] ?? 0))),
+      ),
     );
     show(this.tip, el("span", { class: "tip-time" }, shortWhen(bars.start + at * bars.width)), rows);
     this.tip.hidden = false;
@@ -375,9 +389,17 @@ export class Chart {
     const rows = [];
     for (let at = 0; bars && at < bars.length; at += 1) {
       if (bars.totals[at] > 0) {
-        const counts = bars.shown.map((priority) => el("td", {}, number(Number(bars.counts[priority]?.[at] ?? 0))));
+        const counts = bars.shown.map((priority) =>
+          el("td", {}, number(Number(bars.counts[priority]?.[at] ?? 0))),
+        );
         rows.push(
-          el("tr", {}, el("th", { scope: "row" }, shortWhen(bars.start + at * bars.width)), counts, el("td", {}, number(bars.totals[at]))),
+          el(
+            "tr",
+            {},
+            el("th", { scope: "row" }, shortWhen(bars.start + at * bars.width)),
+            counts,
+            el("td", {}, number(bars.totals[at])),
+          ),
         );
       }
     }

@@ -78,8 +78,7 @@ export function show(parent, ...children) {
 
 const keyOf = (node) => node.dataset?.key;
 
-const isAlike = (current, next) =>
-  current.nodeName === next.nodeName && keyOf(current) === keyOf(next);
+const isAlike = (current, next) => current.nodeName === next.nodeName && keyOf(current) === keyOf(next);
 
 function update(current, next) {
   if (current.nodeType === Node.TEXT_NODE) {

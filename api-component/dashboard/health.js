@@ -17,7 +17,9 @@ function judge(status, passedS) {
   if (snapshot.recovered) {
     return { level: "bad", word: "Recovered", note: `from the history, ${ages}` };
   }
-  return snapshot.stale ? { level: "warn", word: "Stale", note: ages } : { level: "good", word: "Fresh", note: ages };
+  return snapshot.stale
+    ? { level: "warn", word: "Stale", note: ages }
+    : { level: "good", word: "Fresh", note: ages };
 }
 
 /** All endpoints, with what is wrong with each. */
@@ -34,7 +36,9 @@ function judgeEndpoints(snapshot, passedS) {
   if (ill.length === 0) {
     return { level: "good", word: `${all.length} well`, note: "all answered the last refresh" };
   }
-  const [worst] = ["missing", "stale", "failing"].flatMap((state) => ill.filter((source) => source.state === state));
+  const [worst] = ["missing", "stale", "failing"].flatMap((state) =>
+    ill.filter((source) => source.state === state),
+  );
   const age = worst.age_s === null ? "never answered" : `${span(worst.age_s + passedS)} old`;
   return {
     level: ill.some((source) => source.state === "missing") ? "bad" : "warn",
@@ -51,7 +55,11 @@ function judgeNodes(nodes) {
   return {
     level: ill.length ? "warn" : "good",
     word: told.join(", ") || "none reported",
-    note: ill.length ? ill.map((node) => `${node.id} is ${node.state}`).join(", ") : leader ? `${leader.id} leads` : "no leader",
+    note: ill.length
+      ? ill.map((node) => `${node.id} is ${node.state}`).join(", ")
+      : leader
+        ? `${leader.id} leads`
+        : "no leader",
   };
 }
 
@@ -63,7 +71,12 @@ function fact(key, name, { level, word, note }, target) {
     "div",
     { class: `fact fact-${level}`, "data-key": key },
     el("dt", {}, name),
-    el("dd", { class: "fact-word" }, MARKS[level] ? icon(MARKS[level]) : null, target ? link(target, {}, word) : word),
+    el(
+      "dd",
+      { class: "fact-word" },
+      MARKS[level] ? icon(MARKS[level]) : null,
+      target ? link(target, {}, word) : word,
+    ),
     el("dd", { class: "fact-note", title: shown }, shown),
   );
 }
@@ -75,7 +88,10 @@ export function strip(status, passedS) {
   if (!status) {
     const loading = { level: "plain", word: "–", note: "loading" };
     const names = ["Snapshot", "Endpoints", "Nodes", "Unattributed", "Rejected"];
-    show(byId("strip"), names.map((name) => fact(name.toLowerCase(), name, loading)));
+    show(
+      byId("strip"),
+      names.map((name) => fact(name.toLowerCase(), name, loading)),
+    );
     return;
   }
   const { snapshot } = status;
@@ -87,8 +103,22 @@ export function strip(status, passedS) {
     fact("snapshot", "Snapshot", judge(status, passedS), health),
     fact("endpoints", "Endpoints", snapshot ? judgeEndpoints(snapshot, passedS) : none, health),
     fact("nodes", "Nodes", judgeNodes(status.nodes), health),
-    fact("unattributed", "Unattributed", { level: "plain", word: number(totals.unattributed), note: `${all}: no employee has the address` }, nobody),
-    fact("rejected", "Rejected", { level: totals.rejected ? "warn" : "plain", word: number(totals.rejected), note: `${all}: not usable` }, health),
+    fact(
+      "unattributed",
+      "Unattributed",
+      { level: "plain", word: number(totals.unattributed), note: `${all}: no employee has the address` },
+      nobody,
+    ),
+    fact(
+      "rejected",
+      "Rejected",
+      {
+        level: totals.rejected ? "warn" : "plain",
+        word: number(totals.rejected),
+        note: `${all}: not usable`,
+      },
+      health,
+    ),
   );
 }
 
@@ -107,7 +137,15 @@ export function complaint(status) {
 const state = (level, word) => el("span", { class: `state state-${level}` }, icon(MARKS[level]), word);
 
 const head = (...names) =>
-  el("thead", {}, el("tr", {}, names.map(([name, type]) => el("th", { scope: "col", class: type ?? null }, name))));
+  el(
+    "thead",
+    {},
+    el(
+      "tr",
+      {},
+      names.map(([name, type]) => el("th", { scope: "col", class: type ?? null }, name)),
+    ),
+  );
 
 /** The tables of the view *Health*. */
 export function tables(status, passedS) {
@@ -120,22 +158,39 @@ function endpointTable(snapshot, passedS) {
   const rows = (snapshot ? endpoints(snapshot) : []).map((source) => {
     const level = { well: "good", stale: "warn", failing: "warn", missing: "bad" }[source.state];
     const isMap = source.fetched === undefined;
-    const counts = isMap ? [`${number(source.entries)} entries`, "", "", source.rejected] : [source.fetched, source.reported, source.unattributed, source.rejected];
+    const counts = isMap
+      ? [`${number(source.entries)} entries`, "", "", source.rejected]
+      : [source.fetched, source.reported, source.unattributed, source.rejected];
     return el(
       "tr",
       { "data-key": source.type },
       el("th", { scope: "row" }, visible(source.type)),
       el("td", {}, state(level, source.state)),
       el("td", {}, source.age_s === null ? "never" : `${span(source.age_s + passedS)} ago`),
-      counts.map((count) => el("td", { class: "count" }, typeof count === "number" ? number(count) : String(count))),
+      counts.map((count) =>
+        el("td", { class: "count" }, typeof count === "number" ? number(count) : String(count)),
+      ),
       el("td", { class: "error" }, source.error ? visible(source.error) : "–"),
     );
   });
   show(
     byId("endpoints-table"),
     el("caption", { class: "hidden" }, "Upstream's endpoints"),
-    head(["Endpoint"], ["State"], ["Last good answer"], ["Fetched", "count"], ["Reported", "count"], ["Unattributed", "count"], ["Rejected", "count"], ["Last error"]),
-    el("tbody", {}, rows.length ? rows : nothing(8, "There is no snapshot yet. Look at the refresher's log if this stays.")),
+    head(
+      ["Endpoint"],
+      ["State"],
+      ["Last good answer"],
+      ["Fetched", "count"],
+      ["Reported", "count"],
+      ["Unattributed", "count"],
+      ["Rejected", "count"],
+      ["Last error"],
+    ),
+    el(
+      "tbody",
+      {},
+      rows.length ? rows : nothing(8, "There is no snapshot yet. Look at the refresher's log if this stays."),
+    ),
   );
 }
 
@@ -157,7 +212,16 @@ function nodeTable(status, passedS) {
   show(
     byId("nodes-table"),
     el("caption", { class: "hidden" }, "Nodes of the service"),
-    head(["Node"], ["Kind"], ["State"], ["Last heard of"], ["Last progress"], ["Up for"], ["Release"], ["Last step"]),
+    head(
+      ["Node"],
+      ["Kind"],
+      ["State"],
+      ["Last heard of"],
+      ["Last progress"],
+      ["Up for"],
+      ["Release"],
+      ["Last step"],
+    ),
     el("tbody", {}, rows.length ? rows : nothing(8, "No node reports itself.")),
   );
 }
@@ -166,16 +230,27 @@ function serviceFacts(status, passedS) {
   const { snapshot, history, node_changes: changes, commands } = status;
   const facts = [];
   if (snapshot) {
-    facts.push(["Generation", String(snapshot.generation)], ["Entity tag", snapshot.etag], ["Employees", number(snapshot.employees)]);
+    facts.push(
+      ["Generation", String(snapshot.generation)],
+      ["Entity tag", snapshot.etag],
+      ["Employees", number(snapshot.employees)],
+    );
   }
   if (history) {
-    const recorded = history.recorded_age_s === null ? "nothing recorded yet" : `recorded ${span(history.recorded_age_s + passedS)} ago`;
-    const failures = history.failures ? `, ${counted(history.failures, "failure")}${history.error ? `: ${history.error}` : ""}` : "";
+    const recorded =
+      history.recorded_age_s === null
+        ? "nothing recorded yet"
+        : `recorded ${span(history.recorded_age_s + passedS)} ago`;
+    const failures = history.failures
+      ? `, ${counted(history.failures, "failure")}${history.error ? `: ${history.error}` : ""}`
+      : "";
     facts.push(["History", `${history.store}, ${recorded}${failures}`]);
   } else {
     facts.push(["History", "none is kept"]);
   }
   facts.push(["Changes of nodes", STATES.map((name) => `${number(changes[name])} × ${name}`).join(", ")]);
   facts.push(["Commands set aside", number(commands.set_aside)]);
-  return facts.map(([name, value]) => el("div", { "data-key": name }, el("dt", {}, name), el("dd", {}, visible(value))));
+  return facts.map(([name, value]) =>
+    el("div", { "data-key": name }, el("dt", {}, name), el("dd", {}, visible(value))),
+  );
 }

@@ -21,8 +21,7 @@ class Exact {
   }
 }
 
-const TOKEN =
-  /[\t\n\r ]*(?:([{}[\],:])|("[^"\\]*(?:\\[^][^"\\]*)*")|(-?\d[\d.eE+-]*)|(true|false|null))/y;
+const TOKEN = /[\t\n\r ]*(?:([{}[\],:])|("[^"\\]*(?:\\.[^"\\]*)*")|(-?\d[\d.eE+-]*)|(true|false|null))/sy;
 
 /**
  * The value that `text` holds. Objects have no prototype, so that no name in them means anything.

@@ -44,10 +44,21 @@ export class Filters {
 
   /** Shows the filters of a view. A field that is being typed in is left alone, unless `isMoved`. */
   update(view, types, isMoved) {
-    show(byId("filter-priority"), PRIORITIES.map((name) => box("priority", name, view.priority)));
+    show(
+      byId("filter-priority"),
+      PRIORITIES.map((name) => box("priority", name, view.priority)),
+    );
     const known = [...new Set([...types, ...view.type])];
-    show(byId("filter-type"), known.map((name) => box("type", name, view.type)));
-    const texts = { employee: view.employee.join(", "), since: local(view.since), until: local(view.until), order: view.order };
+    show(
+      byId("filter-type"),
+      known.map((name) => box("type", name, view.type)),
+    );
+    const texts = {
+      employee: view.employee.join(", "),
+      since: local(view.since),
+      until: local(view.until),
+      order: view.order,
+    };
     for (const [name, text] of Object.entries(texts)) {
       const field = this.form.elements[name];
       if (isMoved || field !== document.activeElement) {
@@ -123,14 +134,25 @@ export function table(view, page, trouble) {
     const text = write(item);
     const times = seen.get(text) ?? 0;
     seen.set(text, times + 1);
-    rows.push(row(view, item, `${text} ${times}`));
+    rows.push(row(item, `${text} ${times}`));
   }
   const isDescending = view.order !== "asc";
   show(
     byId("list"),
     el("caption", { class: "hidden" }, "Incidents in the order of time"),
     // The roles stay where a narrow window shows rows as cards.
-    el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, header(view, isDescending), ["Age", "Priority", "Type", "Employee", "Details"].map((name) => el("th", { scope: "col", role: "columnheader", class: name.toLowerCase() }, name)))),
+    el(
+      "thead",
+      { role: "rowgroup" },
+      el(
+        "tr",
+        { role: "row" },
+        header(view, isDescending),
+        ["Age", "Priority", "Type", "Employee", "Details"].map((name) =>
+          el("th", { scope: "col", role: "columnheader", class: name.toLowerCase() }, name),
+        ),
+      ),
+    ),
     el("tbody", { role: "rowgroup" }, rows.length ? rows : nothing(6, empty(view, page, trouble))),
   );
 }
@@ -139,8 +161,18 @@ function header(view, isDescending) {
   const target = addresses.changed(view, { order: isDescending ? "asc" : "desc" });
   return el(
     "th",
-    { scope: "col", role: "columnheader", class: "time", "aria-sort": isDescending ? "descending" : "ascending" },
-    link(target, { title: isDescending ? "Show the oldest first" : "Show the newest first" }, `Time (${ZONE})`, el("span", { class: "arrow", "aria-hidden": "true" }, isDescending ? " ↓" : " ↑")),
+    {
+      scope: "col",
+      role: "columnheader",
+      class: "time",
+      "aria-sort": isDescending ? "descending" : "ascending",
+    },
+    link(
+      target,
+      { title: isDescending ? "Show the oldest first" : "Show the newest first" },
+      `Time (${ZONE})`,
+      el("span", { class: "arrow", "aria-hidden": "true" }, isDescending ? " ↓" : " ↑"),
+    ),
   );
 }
 
@@ -156,11 +188,15 @@ function empty(view, page, trouble) {
     return ["This page is empty. ", link(addresses.changed(view, {}), {}, "Go to the first page")];
   }
   return addresses.isFiltered(view)
-    ? ["Nothing matches. Take a filter away, choose a longer time, or ", link(addresses.cleared(), {}, "show all incidents"), "."]
+    ? [
+        "Nothing matches. Take a filter away, choose a longer time, or ",
+        link(addresses.cleared(), {}, "show all incidents"),
+        ".",
+      ]
     : "There is no incident. Upstream has sent none, or none that an employee was found for: see the numbers at the top.";
 }
 
-function row(view, { employee, incident }, key) {
+function row({ employee, incident }, key) {
   const id = String(employee);
   const priority = textOf(incident.priority);
   return el(
@@ -168,10 +204,23 @@ function row(view, { employee, incident }, key) {
     { role: "row", "data-key": key, class: `row-${PRIORITIES.includes(priority) ? priority : "other"}` },
     el("td", { role: "cell", class: "time" }, timeElement(incident.timestamp)),
     el("td", { role: "cell", class: "age" }, ageElement(incident.timestamp)),
-    el("td", { role: "cell", class: "priority" }, PRIORITIES.includes(priority) ? icon(priority) : null, foreign(priority)),
+    el(
+      "td",
+      { role: "cell", class: "priority" },
+      PRIORITIES.includes(priority) ? icon(priority) : null,
+      foreign(priority),
+    ),
     el("td", { role: "cell", class: "type" }, foreign(textOf(incident.type))),
-    el("td", { role: "cell", class: "employee" }, link(addresses.changed(addresses.cleared(), { employee: [id] }), {}, id)),
-    el("td", { role: "cell", class: "details" }, details(incident, (name, value) => OWN.includes(name) || textOf(value) === id)),
+    el(
+      "td",
+      { role: "cell", class: "employee" },
+      link(addresses.changed(addresses.cleared(), { employee: [id] }), {}, id),
+    ),
+    el(
+      "td",
+      { role: "cell", class: "details" },
+      details(incident, (name, value) => OWN.includes(name) || textOf(value) === id),
+    ),
   );
 }
 
@@ -184,13 +233,22 @@ export function details(incident, isOwn = () => false) {
   const others = members.filter(([name, value]) => !isOwn(name, value));
   const short = others.map(([name, value]) => `${name} ${textOf(value)}`).join(" · ");
   const shown = visible(short.slice(0, MOST_SHOWN)) + (short.length > MOST_SHOWN ? "…" : "");
-  const all = members.map(([name, value]) => el("div", {}, el("dt", {}, foreign(name)), el("dd", {}, sent(write(value)))));
-  return el("details", {}, el("summary", {}, el("span", { class: "short" }, foreign(shown || "as sent"))), el("dl", { class: "as-sent" }, all));
+  const all = members.map(([name, value]) =>
+    el("div", {}, el("dt", {}, foreign(name)), el("dd", {}, sent(write(value)))),
+  );
+  return el(
+    "details",
+    {},
+    el("summary", {}, el("span", { class: "short" }, foreign(shown || "as sent"))),
+    el("dl", { class: "as-sent" }, all),
+  );
 }
 
 function sent(text) {
   const rest = text.length - MOST_SENT;
-  return rest > 0 ? [foreign(text.slice(0, MOST_SENT)), ` … and ${counted(rest, "character")} more`] : foreign(text);
+  return rest > 0
+    ? [foreign(text.slice(0, MOST_SENT)), ` … and ${counted(rest, "character")} more`]
+    : foreign(text);
 }
 
 /** The cursor of the page after `page`; empty where there is none. */
@@ -205,7 +263,8 @@ export function pager(view, page, trail) {
   // Where somebody came by a shared address, nobody knows how many rows are before.
   const isKnown = !view.cursor || trail.length > 0;
   const first = trail.length * PAGE_ROWS + 1;
-  const range = count === 0 ? "" : isKnown ? `${number(first)}–${number(first + count - 1)}` : `${number(count)} rows`;
+  const range =
+    count === 0 ? "" : isKnown ? `${number(first)}–${number(first + count - 1)}` : `${number(count)} rows`;
   const all = total === undefined || total === null ? "" : ` of ${number(Number(total))}`;
   show(byId("list-count"), page ? (count ? `${range}${all}` : "none") : "\u00a0");
   const csv = total === undefined || total === null ? "CSV" : `CSV, ${counted(Number(total), "row")}`;
@@ -213,7 +272,11 @@ export function pager(view, page, trail) {
   const step = (name, label, target, to) =>
     target === null
       ? el("li", { "data-key": name }, el("span", { class: "button is-off", "aria-disabled": "true" }, label))
-      : el("li", { "data-key": name }, link({ ...view, cursor: target }, { class: "button", "data-trail": JSON.stringify(to) }, label));
+      : el(
+          "li",
+          { "data-key": name },
+          link({ ...view, cursor: target }, { class: "button", "data-trail": JSON.stringify(to) }, label),
+        );
   const after = next(page);
   const isFirst = !view.cursor;
   show(

@@ -19,7 +19,10 @@ function changeOf(change) {
   }
   const difference = change.now - change.before;
   const [sign, word] = difference > 0 ? ["▲", "more"] : difference < 0 ? ["▼", "fewer"] : ["=", ""];
-  const told = difference === 0 ? "as many as the day before" : `${number(Math.abs(difference))} ${word} than the day before`;
+  const told =
+    difference === 0
+      ? "as many as the day before"
+      : `${number(Math.abs(difference))} ${word} than the day before`;
   return [
     el("b", {}, `+${number(change.now)}`),
     " ",
@@ -50,7 +53,11 @@ export function tiles(view, counts, changes, day) {
           el("span", { class: "tile-name" }, icon(priority), priority),
           el("span", { class: "tile-count" }, counts ? number(Number(counts[priority] ?? 0)) : "–"),
           el("span", { class: "tile-change" }, changeOf(changes?.[priority])),
-          el("span", { class: "hidden" }, isOn ? " – only these are listed; press to list all" : " – press to list only these"),
+          el(
+            "span",
+            { class: "hidden" },
+            isOn ? " – only these are listed; press to list all" : " – press to list only these",
+          ),
         ),
       );
     }),
@@ -60,7 +67,16 @@ export function tiles(view, counts, changes, day) {
 
 function headCells() {
   return PRIORITIES.map((priority) =>
-    el("th", { scope: "col", class: "count" }, el("span", { class: "head-icon", title: priority }, icon(priority), el("span", { class: "hidden" }, priority))),
+    el(
+      "th",
+      { scope: "col", class: "count" },
+      el(
+        "span",
+        { class: "head-icon", title: priority },
+        icon(priority),
+        el("span", { class: "hidden" }, priority),
+      ),
+    ),
   );
 }
 
@@ -85,11 +101,22 @@ export function employees(table, view, summary, limit) {
   });
   show(
     table,
-    el("caption", { class: "hidden" }, "Employees with most incidents, by critical, then high, medium and low ones"),
+    el(
+      "caption",
+      { class: "hidden" },
+      "Employees with most incidents, by critical, then high, medium and low ones",
+    ),
     el(
       "thead",
       {},
-      el("tr", {}, el("th", { scope: "col" }, "Employee"), headCells(), el("th", { scope: "col", class: "count total" }, "All"), el("th", { scope: "col", class: "last" }, "Last")),
+      el(
+        "tr",
+        {},
+        el("th", { scope: "col" }, "Employee"),
+        headCells(),
+        el("th", { scope: "col", class: "count total" }, "All"),
+        el("th", { scope: "col", class: "last" }, "Last"),
+      ),
     ),
     el("tbody", {}, rows.length ? rows : nothing(7, summary ? "No employee has an incident." : "Loading…")),
   );
@@ -102,18 +129,31 @@ export function unattributed(table, summary, limit, isLinked) {
     const text = textOf(address);
     const target = { ...addresses.cleared(), view: "unattributed", address: text };
     const cell = isLinked ? link(target, {}, foreign(text)) : foreign(text);
-    return el("tr", { "data-key": text }, el("th", { scope: "row", class: "address" }, cell), el("td", { class: "count" }, number(Number(count))));
+    return el(
+      "tr",
+      { "data-key": text },
+      el("th", { scope: "row", class: "address" }, cell),
+      el("td", { class: "count" }, number(Number(count))),
+    );
   });
   show(
     table,
     el("caption", { class: "hidden" }, "Addresses with most rows that no employee was found for"),
-    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Address"), el("th", { scope: "col", class: "count" }, "Rows"))),
+    el(
+      "thead",
+      {},
+      el("tr", {}, el("th", { scope: "col" }, "Address"), el("th", { scope: "col", class: "count" }, "Rows")),
+    ),
     el("tbody", {}, rows.length ? rows : nothing(2, summary ? "Every address has an employee." : "Loading…")),
   );
 }
 
 export const nothing = (columns, text) => [
-  el("tr", { role: "row", class: "nothing", "data-key": "!nothing" }, el("td", { role: "cell", colspan: columns }, text)),
+  el(
+    "tr",
+    { role: "row", class: "nothing", "data-key": "!nothing" },
+    el("td", { role: "cell", colspan: columns }, text),
+  ),
 ];
 
 /** What is known of one employee, above its incidents. */
@@ -121,7 +161,11 @@ export function employee(view, known, trouble) {
   const id = view.employee[0];
   const facts = [];
   if (known) {
-    facts.push(known.isWhole ? counted(known.total, "incident") : `the newest ${counted(known.items.length, "incident")} of ${number(known.total)}`);
+    facts.push(
+      known.isWhole
+        ? counted(known.total, "incident")
+        : `the newest ${counted(known.items.length, "incident")} of ${number(known.total)}`,
+    );
     if (known.items.length > 0) {
       const times = known.items.map((item) => item.incident.timestamp);
       facts.push(["the last ", timeElement(times[0])]);
@@ -130,14 +174,26 @@ export function employee(view, known, trouble) {
         const type = textOf(incident.type);
         types.set(type, (types.get(type) ?? 0) + 1);
       }
-      const told = [...types].sort((a, b) => b[1] - a[1]).map(([type, count]) => `${visible(type)} ${number(count)}`);
+      const told = [...types]
+        .sort((a, b) => b[1] - a[1])
+        .map(([type, count]) => `${visible(type)} ${number(count)}`);
       facts.push(told.join(", "));
     }
   }
   show(
     byId("employee"),
     el("h2", { id: "employee-title", tabindex: "-1" }, "Employee ", foreign(id)),
-    el("p", { class: "facts" }, facts.length ? facts.flatMap((fact, at) => (at ? [" · ", fact] : [fact])).flat() : known ? "No incident is known of this employee. Check the number." : trouble ? "Nothing could be read." : "Loading…"),
+    el(
+      "p",
+      { class: "facts" },
+      facts.length
+        ? facts.flatMap((fact, at) => (at ? [" · ", fact] : [fact])).flat()
+        : known
+          ? "No incident is known of this employee. Check the number."
+          : trouble
+            ? "Nothing could be read."
+            : "Loading…",
+    ),
     el(
       "p",
       { class: "links" },

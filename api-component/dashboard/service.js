@@ -47,7 +47,10 @@ export async function ask(path, signal = null) {
   try {
     return parse(text);
   } catch {
-    throw new Trouble("damaged", "The service's answer could not be read. Reload the page; it may be of another release.");
+    throw new Trouble(
+      "damaged",
+      "The service's answer could not be read. Reload the page; it may be of another release.",
+    );
   }
 }
 
