@@ -9,7 +9,7 @@ use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH};
 /// such a field, nothing has changed since `If-Modified-Since`.
 pub(crate) fn not_modified(headers: &HeaderMap, etag: &str, changed_at_ms: u64) -> bool {
     if headers.contains_key(IF_NONE_MATCH) {
-        return values(headers).any(|list| list.trim() == "*") || lists(headers, etag);
+        return takes_any(headers) || lists(headers, etag);
     }
     let since = headers
         .get(IF_MODIFIED_SINCE)
@@ -18,6 +18,11 @@ pub(crate) fn not_modified(headers: &HeaderMap, etag: &str, changed_at_ms: u64) 
         .and_then(|since| httpdate::parse_http_date(since).ok())
         // HTTP's dates have no fractions.
         .is_some_and(|since| moment(changed_at_ms / 1000 * 1000) <= since)
+}
+
+/// Whether `If-None-Match` is `*`.
+pub(crate) fn takes_any(headers: &HeaderMap) -> bool {
+    values(headers).any(|list| list.trim() == "*")
 }
 
 /// Whether `If-None-Match` lists `etag` itself. The comparison is the weak one.

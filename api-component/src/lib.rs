@@ -49,7 +49,7 @@ use auth::Credential;
 use limit::Admitted;
 use problem::Problem;
 use reply::Reply;
-use respond::{document, employee, health, shutdown, status};
+use respond::{dashboard, document, employee, health, shutdown, status};
 use router::{Resource, Route};
 use snapshot::Snapshot;
 use store::{Store, StoreError};
@@ -100,6 +100,8 @@ async fn protected(request: &Parts, resource: Resource<'_>) -> Result<Reply, Pro
             let snapshot = snapshot(&mut store, &config, current).await?;
             employee::respond(request, store, snapshot, now_ms, id).await
         }
+        Resource::Dashboard => dashboard::respond(request, None),
+        Resource::DashboardFile(path) => dashboard::respond(request, Some(path)),
         Resource::Status => {
             let snapshot = snapshot::read(current)?;
             let record = snapshot.as_ref().map(|snapshot| &snapshot.record);

@@ -23,6 +23,10 @@ pub(crate) enum Resource<'a> {
     Document(Document),
     /// One employee's part of the report; the id as the path has it.
     Employee(&'a str),
+    /// The page for who would rather look than read.
+    Dashboard,
+    /// One of its files: a version and a name.
+    DashboardFile(&'a str),
     /// What is served, and how fresh it is.
     Status,
     /// The end of the service.
@@ -38,21 +42,27 @@ pub(crate) fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, Pro
     let route = match path {
         // About the server as a whole, as HAProxy asks by default.
         "/" if *method == Method::OPTIONS => Route::Healthz,
+        "/" => Route::Protected(Resource::Dashboard),
         "/incidents" => Route::Protected(Resource::Document(Document::Report)),
         "/incidents/unattributed" => Route::Protected(Resource::Document(Document::Unattributed)),
         "/status" => Route::Protected(Resource::Status),
         "/shutdown" => Route::Protected(Resource::Shutdown),
         "/healthz" => Route::Healthz,
         "/readyz" => Route::Readyz,
-        _ => match path.strip_prefix("/incidents/") {
-            Some(id) if !id.is_empty() && !id.contains('/') => {
+        _ => match (
+            path.strip_prefix("/incidents/"),
+            path.strip_prefix("/dashboard/"),
+        ) {
+            (Some(id), _) if !id.is_empty() && !id.contains('/') => {
                 Route::Protected(Resource::Employee(id))
             }
+            (_, Some(file)) => Route::Protected(Resource::DashboardFile(file)),
             _ => return Err(not_found()),
         },
     };
     let allowed = match route {
         Route::Healthz | Route::Readyz => "GET, HEAD, OPTIONS",
+        Route::Protected(Resource::Dashboard) => "GET, HEAD, OPTIONS",
         Route::Protected(Resource::Shutdown) => "GET, HEAD, POST",
         Route::Protected(_) => "GET, HEAD",
     };
@@ -65,7 +75,7 @@ pub(crate) fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, Pro
 fn not_found() -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,
-        "There is nothing here. Try /incidents, /incidents/{employee_id}, \
+        "There is nothing here. Try / in a browser, /incidents, /incidents/{employee_id}, \
          /incidents/unattributed, /status, /healthz or /readyz.",
     )
 }
@@ -90,7 +100,7 @@ mod tests {
 
     #[test]
     fn every_documented_path_is_known() {
-        use Resource::{Employee, Shutdown, Status};
+        use Resource::{Dashboard, DashboardFile, Employee, Shutdown, Status};
         let document = |document| Some(Route::Protected(Resource::Document(document)));
         assert_eq!(get("/incidents"), document(Document::Report));
         assert_eq!(
@@ -101,6 +111,11 @@ mod tests {
             get("/incidents/unattributed"),
             document(Document::Unattributed)
         );
+        assert_eq!(get("/"), Some(Route::Protected(Dashboard)));
+        assert_eq!(
+            get("/dashboard/1/app.js"),
+            Some(Route::Protected(DashboardFile("1/app.js")))
+        );
         assert_eq!(get("/status"), Some(Route::Protected(Status)));
         assert_eq!(get("/shutdown"), Some(Route::Protected(Shutdown)));
         assert_eq!(get("/healthz"), Some(Route::Healthz));
@@ -110,8 +125,8 @@ mod tests {
     #[test]
     fn other_paths_are_not_found() {
         for path in [
-            "/",
             "",
+            "/dashboard",
             "/incident",
             "/incidents/",
             "/incidents/1/2",
@@ -144,6 +159,8 @@ mod tests {
             assert_eq!(reply.value("allow"), "GET, HEAD, OPTIONS");
         }
         assert_eq!(route(&Method::OPTIONS, "/").ok(), Some(Route::Healthz));
+        let reply = Reply::from(route(&Method::POST, "/").unwrap_err());
+        assert_eq!(reply.value("allow"), "GET, HEAD, OPTIONS");
         let reply = Reply::from(route(&Method::PUT, "/shutdown").unwrap_err());
         assert_eq!(
             (reply.status, reply.value("allow")),

@@ -1,6 +1,7 @@
 //! Starts the parts of the system as processes of their own, each test with its own set, and ends
 //! them with it.
 
+mod browser;
 mod certificates;
 mod client;
 mod clock;
@@ -13,6 +14,7 @@ mod snapshot;
 mod system;
 mod upstream;
 
+pub use browser::{Browser, Key, driver};
 pub use certificates::Certificates;
 pub use client::{Answer, Client, HASH, HASHED_PASSWORD, ID, PASSWORD};
 pub use clock::Clock;
@@ -24,5 +26,5 @@ pub use redis::Redis;
 pub use sentinel::Sentinel;
 pub use service::Service;
 pub use snapshot::{FIRST_VERSION, incidents_in, keys, mark, stored_snapshot, version_in};
-pub use system::{Host, System, host, host_with, refresher, server_command};
+pub use system::{Host, System, host, host_at, host_with, refresher, server_command};
 pub use upstream::{Sample, TYPES, Upstream};

@@ -1,12 +1,12 @@
 //! `cargo xtask bench`: the benchmarks, with all that they compare with.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
 use xshell::{Cmd, cmd};
 
-use crate::setup::RedisServer;
 use crate::task::{Task, on_path, say};
 use crate::{build, setup};
 
@@ -67,13 +67,12 @@ pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
 }
 
 /// Tells the smoke run of the benchmarks where it finds what they compare with, as far as there is a way to
-/// it here; the run says what it had to do without.
+/// it here and it is not on `path`; the run says what it had to do without.
 pub(crate) fn with_contenders<'a>(
     tests: Cmd<'a>,
-    redis: &RedisServer,
+    mut path: OsString,
     task: &Task,
 ) -> Result<Cmd<'a>> {
-    let mut path = redis.search_path(task)?;
     for (package, program) in TOOLS.into_iter().filter(|(_, name)| COMPETE.contains(name)) {
         match setup::on_a_path(program, package, path.clone(), task) {
             Ok(found) => path = found,

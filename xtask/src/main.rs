@@ -9,6 +9,7 @@ mod build;
 mod fuzz;
 mod guard;
 mod mutants;
+mod screenshot;
 mod setup;
 mod soak;
 mod task;
@@ -49,6 +50,8 @@ enum Commands {
     Bench(bench::Options),
     /// Set up, build, and put the whole service under a steady load: nothing may grow
     Soak(soak::Options),
+    /// Take the picture of the dashboard that stands in the README
+    Screenshot,
     /// Fuzz all code that reads what comes from outside
     ///
     /// Installs cargo-fuzz into the target folder the first time. An input on which a check fails is
@@ -83,6 +86,7 @@ fn run(command: Commands) -> anyhow::Result<()> {
         Commands::Test(options) => test::run(&options, &task),
         Commands::Bench(options) => bench::run(&options, &task),
         Commands::Soak(options) => soak::run(&options, &task),
+        Commands::Screenshot => screenshot::run(&task),
         Commands::Fuzz(options) => fuzz::run(&options, &task),
         Commands::Mutants(options) => mutants::run(&options, &task),
         Commands::Audit(options) => audit::run(&options, &task),

@@ -1,10 +1,13 @@
 //! `cargo xtask test`: every test, with what the end-to-end tests need.
 
+use std::ffi::OsString;
+
 use anyhow::Result;
 use clap::Args;
 use xshell::Cmd;
 
 use crate::setup::RedisServer;
+use crate::setup::browser::Browser;
 use crate::task::{Task, say};
 use crate::{bench, build, setup};
 
@@ -30,6 +33,26 @@ pub(crate) fn with_places<'a>(cmd: Cmd<'a>, redis: &RedisServer, task: &Task) ->
         ))
 }
 
+/// Tells the tests where a browser is and axe, where they can be had: what needs them says aloud that it is
+/// skipped without. Gives the `PATH`, too.
+fn with_browser<'a>(tests: Cmd<'a>, path: OsString, task: &Task) -> (Cmd<'a>, OsString) {
+    let browser = match Browser::ensure(path.clone(), task) {
+        Ok(browser) => browser,
+        Err(error) => {
+            say(&format!("no browser: {error:#}"));
+            return (tests, path);
+        }
+    };
+    let tests = browser.with(tests);
+    match setup::browser::axe(task) {
+        Ok(axe) => (tests.env("EMPLOYEE_INCIDENTS_AXE", axe), browser.path),
+        Err(error) => {
+            say(&format!("no axe: {error:#}"));
+            (tests, browser.path)
+        }
+    }
+}
+
 /// Runs the tests.
 pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
     let redis = setup::run(task)?;
@@ -38,9 +61,10 @@ pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
         .cargo("test")
         .arg("--no-fail-fast")
         .args(&options.arguments);
-    let mut tests = with_places(tests, &redis, task)?.env(THREADS.0, THREADS.1);
+    let tests = with_places(tests, &redis, task)?.env(THREADS.0, THREADS.1);
+    let (mut tests, path) = with_browser(tests, redis.search_path(task)?, task);
     if options.arguments.is_empty() {
-        tests = bench::with_contenders(tests, &redis, task)?;
+        tests = bench::with_contenders(tests, path, task)?;
     }
     task.run("running the tests", tests)?;
     say("all tests pass");

@@ -1,5 +1,6 @@
 //! Last station: the answer itself, a module for each kind of resource.
 
+pub(crate) mod dashboard;
 pub(crate) mod document;
 pub(crate) mod employee;
 pub(crate) mod health;
@@ -13,6 +14,9 @@ use crate::reply::Reply;
 
 /// What the body of every resource but the simplest is.
 const JSON: &str = "application/json";
+
+/// What an answer about incidents depends on, beside its address.
+const VARY: &str = "Authorization, Accept-Encoding";
 
 /// A part of the snapshot that a client may have already.
 struct Representation<'a> {
@@ -34,7 +38,7 @@ impl Representation<'_> {
             .with("last-modified", http_date(record.published_at_ms))
             .with("age", age_s.to_string())
             .with("cache-control", "private, no-cache")
-            .with("vary", "Authorization, Accept-Encoding");
+            .with("vary", VARY);
         if record.recovered_at_ms.is_some() {
             reply = reply.with("incidents-recovered", "?1");
         }

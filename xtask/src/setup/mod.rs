@@ -1,5 +1,6 @@
 //! `cargo xtask setup`: what cargo does not fetch by itself.
 
+pub(crate) mod browser;
 mod debian;
 mod redis;
 mod standard_library;
