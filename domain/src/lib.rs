@@ -2,6 +2,7 @@
 //!
 //! - [`address`]: IP addresses, one thing however they are spelled.
 //! - [`incident`]: the words that both halves use: priorities, types of incidents.
+//! - [`item`]: an incident of a list, as JSON and as a line of CSV.
 //! - [`contract`]: how refresher and component meet in Redis.
 //! - [`settings`]: what an operator may set, and how it is read.
 //!
@@ -10,4 +11,5 @@
 pub mod address;
 pub mod contract;
 pub mod incident;
+pub mod item;
 pub mod settings;

@@ -51,9 +51,10 @@ fn another_value(key: &str) -> &'static str {
     match key {
         "SERVICE_ID" | "UPSTREAM_ID" | "REDIS_KEY_PREFIX" => "somebody",
         "SERVICE_PASSWORD" | "UPSTREAM_PASSWORD" => "another",
-        "DEFAULT_RATE_LIMITS" | "INCIDENTS_API_RATE_LIMITS" | "WRONG_PASSWORD_LIMITS" => {
-            "7 per hour"
-        }
+        "DEFAULT_RATE_LIMITS"
+        | "INCIDENTS_API_RATE_LIMITS"
+        | "DASHBOARD_RATE_LIMITS"
+        | "WRONG_PASSWORD_LIMITS" => "7 per hour",
         "BASE_ENDPOINT" => "http://u.example/",
         "INCIDENTS_TYPES" => "phishing:mailbox:employee",
         "REDIS_URL" => "redis://h:6380/2",
@@ -419,6 +420,7 @@ fn no_limit_is_ever_switched_off_by_a_mistake() {
     for key in [
         "DEFAULT_RATE_LIMITS",
         "INCIDENTS_API_RATE_LIMITS",
+        "DASHBOARD_RATE_LIMITS",
         "WRONG_PASSWORD_LIMITS",
     ] {
         for written in [

@@ -113,6 +113,7 @@ fn host_environment(redis: &Redis, settings: &[(&str, &str)]) -> Vec<(String, St
         ("service_password", PASSWORD.to_owned()),
         ("incidents_api_rate_limits", "1000000 per second".to_owned()),
         ("default_rate_limits", "1000000 per second".to_owned()),
+        ("dashboard_rate_limits", "1000000 per second".to_owned()),
         ("wrong_password_limits", "1000000 per second".to_owned()),
     ];
     let special = settings

@@ -59,6 +59,8 @@ pub struct Settings {
     pub default_rate_limits: Vec<RateLimit>,
     /// `INCIDENTS_API_RATE_LIMITS`
     pub incidents_rate_limits: Vec<RateLimit>,
+    /// `DASHBOARD_RATE_LIMITS`: of what a dashboard asks for all the time.
+    pub dashboard_rate_limits: Vec<RateLimit>,
     /// `WRONG_PASSWORD_LIMITS`: wrong passwords that a client address may send before it is locked out
     /// until the window ends.
     pub wrong_password_limits: Vec<RateLimit>,

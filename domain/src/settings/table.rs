@@ -60,7 +60,7 @@ const ROW: Setting = Setting {
 const MOST_PROXIES: usize = 256;
 
 /// Every setting, in the order of the documentation.
-pub static SETTINGS: [Setting; 24] = [
+pub static SETTINGS: [Setting; 25] = [
     Setting {
         key: "SERVICE_ID",
         variables: &["service_id"],
@@ -101,7 +101,7 @@ pub static SETTINGS: [Setting; 24] = [
         key: "DEFAULT_RATE_LIMITS",
         variables: &["default_rate_limits"],
         default: "5 per second, 1000 per day",
-        help: "Limits for each client address of `/status` and `/shutdown`.",
+        help: "Limits for each client address of `/shutdown`.",
         set: |settings, given| fill(&mut settings.default_rate_limits, limits(given)),
         show: |settings| Some(listed(&settings.default_rate_limits)),
         ..ROW
@@ -110,9 +110,18 @@ pub static SETTINGS: [Setting; 24] = [
         key: "INCIDENTS_API_RATE_LIMITS",
         variables: &["incidents_api_rate_limits"],
         default: "20 per minute",
-        help: "Limits for each client address of everything below `/incidents`.",
+        help: "Limits for each client address of everything else below `/incidents`.",
         set: |settings, given| fill(&mut settings.incidents_rate_limits, limits(given)),
         show: |settings| Some(listed(&settings.incidents_rate_limits)),
+        ..ROW
+    },
+    Setting {
+        key: "DASHBOARD_RATE_LIMITS",
+        variables: &["dashboard_rate_limits"],
+        default: "20 per second, 100000 per day",
+        help: "Limits for each client address of `/status`, `/incidents/summary`, `/incidents/timeline` and `/openapi.json`.",
+        set: |settings, given| fill(&mut settings.dashboard_rate_limits, limits(given)),
+        show: |settings| Some(listed(&settings.dashboard_rate_limits)),
         ..ROW
     },
     Setting {
