@@ -55,12 +55,7 @@ async fn system(kinds: &[(&str, Vec<Value>)]) -> System {
             .serve_rows(kind, rows.map_or(&[], |(_, rows)| rows))
             .await;
     }
-    System::start_with(
-        upstream,
-        &[],
-        &[("dashboard_rate_limits", "1000000 per second")],
-    )
-    .await
+    System::start_with(upstream, &[], &[]).await
 }
 
 /// A row of the type misuse or unauthorized.

@@ -158,9 +158,6 @@ async fn who_asks_too_often_is_told_so_and_waits() {
 /// A host in the place of one that has ended.
 async fn again(system: &System, password: &str) -> Host {
     let address = system.host.url.trim_start_matches("http://");
-    let settings = [
-        ("service_password", password),
-        ("dashboard_rate_limits", "1000000 per second"),
-    ];
+    let settings = [("service_password", password)];
     host_at(address, &system.redis, &settings, &[]).await
 }
