@@ -12,14 +12,15 @@
 //!   whether it knows the password; [`snapshot`]: what is served; [`respond`]: the answer, a module
 //!   for each kind of resource, by way of [`negotiate`] (the coding), [`conditional`] (304) and
 //!   [`cache`] (bodies that the instance has already).
+//! - [`timeline`] answers questions about incidents of all employees.
 //! - [`store`] is the one module that talks to Redis; [`config`] reads the settings.
 //! - [`reply`] is an answer, [`problem`] one that is an error, [`outgoing`] hands it to the host.
 //!
 //! Invariants:
 //!
 //! - A request is counted and its credential checked before anything of the snapshot is told.
-//! - One round trip to Redis, but for bodies that the instance has not cached, and for credentials
-//!   that have to be checked by hashing.
+//! - One round trip to Redis, but for bodies that the instance has not cached, for questions to the
+//!   timeline, and for credentials that have to be checked by hashing.
 //! - Nothing waits for Redis without a deadline: within a second, an answer has begun or is a 503.
 //! - An instance serves many requests, some at the same time, and may vanish after any of them. What
 //!   it keeps (a connection, the last record, some bodies, a verified credential) only saves work.
@@ -37,6 +38,7 @@ mod respond;
 mod router;
 mod snapshot;
 mod store;
+mod timeline;
 
 use std::rc::Rc;
 
@@ -49,7 +51,7 @@ use auth::Credential;
 use limit::Admitted;
 use problem::Problem;
 use reply::Reply;
-use respond::{dashboard, document, employee, health, shutdown, status};
+use respond::{dashboard, document, employee, health, openapi, shutdown, status};
 use router::{Resource, Route};
 use snapshot::Snapshot;
 use store::{Store, StoreError};
@@ -75,6 +77,7 @@ async fn answer(request: &Parts) -> Result<Reply, Problem> {
     match router::route(&request.method, request.uri.path())? {
         Route::Healthz => Ok(health::alive()),
         Route::Readyz => health::ready().await,
+        Route::Openapi => openapi::respond(request).await,
         Route::Protected(resource) => protected(request, resource).await,
     }
 }
@@ -99,6 +102,11 @@ async fn protected(request: &Parts, resource: Resource<'_>) -> Result<Reply, Pro
         Resource::Employee(id) => {
             let snapshot = snapshot(&mut store, &config, current).await?;
             employee::respond(request, store, snapshot, now_ms, id).await
+        }
+        Resource::Timeline => {
+            let snapshot = snapshot(&mut store, &config, current).await?;
+            let settings = &config.settings;
+            respond::timeline::respond(request, store, snapshot, now_ms, settings).await
         }
         Resource::Dashboard => dashboard::respond(request, None),
         Resource::DashboardFile(path) => dashboard::respond(request, Some(path)),

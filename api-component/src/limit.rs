@@ -53,8 +53,10 @@ pub(crate) fn scope<'a>(
 ) -> Scope<'a> {
     let (name, limits) = match resource {
         Resource::Document(Document::Report) => ("incidents", &settings.incidents_rate_limits),
+        Resource::Document(Document::Summary) => ("summary", &settings.dashboard_rate_limits),
         Resource::Document(other) => (other.name(), &settings.incidents_rate_limits),
         Resource::Employee(_) => ("employee", &settings.incidents_rate_limits),
+        Resource::Timeline => ("timeline", &settings.dashboard_rate_limits),
         Resource::Dashboard | Resource::DashboardFile(_) => {
             ("dashboard", &settings.dashboard_rate_limits)
         }
@@ -65,6 +67,17 @@ pub(crate) fn scope<'a>(
         name,
         limits,
         failure_limits: &settings.wrong_password_limits,
+        client: client(headers, settings),
+    }
+}
+
+/// What a request for the service's description counts towards. It needs no password, so that nobody is
+/// locked out of it.
+pub(crate) fn openapi_scope<'a>(headers: &HeaderMap, settings: &'a Settings) -> Scope<'a> {
+    Scope {
+        name: "openapi",
+        limits: &settings.dashboard_rate_limits,
+        failure_limits: &[],
         client: client(headers, settings),
     }
 }
@@ -254,15 +267,37 @@ mod tests {
             Resource::Document(Document::Report),
             Resource::Employee("7"),
             Resource::Document(Document::Unattributed),
+            Resource::Document(Document::Summary),
+            Resource::Timeline,
             Resource::Status,
             Resource::Shutdown,
         ]
         .map(|resource| scope(resource, &HeaderMap::new(), &settings));
         let mut names: Vec<_> = scopes.iter().map(|scope| scope.name).collect();
         names.dedup();
-        assert_eq!(names.len(), 5);
-        let limits = scopes.map(|scope| (scope.limits.len(), scope.failure_limits.len()));
-        assert_eq!(limits, [(1, 1), (1, 1), (1, 1), (2, 1), (2, 1)]);
+        assert_eq!(names.len(), 7);
+        let of =
+            |limits: &Vec<RateLimit>| limits.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let (incidents, dashboard) = (
+            &settings.incidents_rate_limits,
+            &settings.dashboard_rate_limits,
+        );
+        let expected = [
+            incidents,
+            incidents,
+            incidents,
+            dashboard,
+            dashboard,
+            dashboard,
+            &settings.default_rate_limits,
+        ];
+        for (scope, expected) in scopes.iter().zip(expected) {
+            assert_eq!(of(&scope.limits.to_vec()), of(expected), "{}", scope.name);
+            assert_eq!(scope.failure_limits.len(), 1);
+        }
+        let openapi = openapi_scope(&HeaderMap::new(), &settings);
+        assert_eq!(of(&openapi.limits.to_vec()), of(dashboard));
+        assert!(openapi.failure_limits.is_empty() && !names.contains(&openapi.name));
     }
 
     #[test]

@@ -77,7 +77,7 @@ fn preference(item: &str) -> Option<(&str, Weight)> {
 }
 
 /// `0`, `1` and what is between them, with at most three decimals (RFC 9110, section 12.4.2).
-fn weight(text: &str) -> Option<Weight> {
+pub(crate) fn weight(text: &str) -> Option<Weight> {
     let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
     if decimals.len() > 3 || !decimals.bytes().all(|digit| digit.is_ascii_digit()) {
         return None;

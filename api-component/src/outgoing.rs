@@ -7,8 +7,7 @@ use spin_sdk::wasip3::http::types::{ErrorCode, Fields, Response, Trailers};
 use spin_sdk::wasip3::wit_bindgen::{FutureWriter, StreamWriter};
 use spin_sdk::wasip3::{spawn, wit_future, wit_stream};
 
-use crate::reply::{Body, Reply};
-use crate::store::Pieces;
+use crate::reply::{Body, Reply, Rest};
 
 /// A body that the instance keeps is sent in copies of this size: larger ones take more memory with
 /// many clients, and smaller ones more time.
@@ -65,7 +64,7 @@ async fn write(bytes: Rc<Vec<u8>>, mut writer: StreamWriter<u8>, ended: FutureWr
 /// had, the body ends with an error, so that nobody takes the part for the whole.
 async fn stream(
     mut piece: Vec<u8>,
-    mut rest: Pieces,
+    mut rest: Rest,
     mut writer: StreamWriter<u8>,
     ended: FutureWriter<Ending>,
 ) {

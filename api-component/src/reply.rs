@@ -3,7 +3,8 @@
 use std::rc::Rc;
 
 use crate::problem::Problem;
-use crate::store::Pieces;
+use crate::store::{Pieces, StoreError};
+use crate::timeline::rows::Rows;
 
 /// A field of an answer's head, as WASI takes it.
 pub(crate) type Field = (String, Vec<u8>);
@@ -26,8 +27,26 @@ pub(crate) enum Body {
         /// The first piece, which is here already.
         first: Vec<u8>,
         /// The others.
-        rest: Pieces,
+        rest: Rest,
     },
+}
+
+/// What is read of a body while it is sent.
+pub(crate) enum Rest {
+    /// A document's blocks.
+    Pieces(Pieces),
+    /// Incidents of the timeline.
+    Rows(Box<Rows>),
+}
+
+impl Rest {
+    /// The next piece; `None` after the last.
+    pub(crate) async fn next(&mut self) -> Option<Result<Vec<u8>, StoreError>> {
+        match self {
+            Self::Pieces(pieces) => pieces.next().await,
+            Self::Rows(rows) => rows.next().await,
+        }
+    }
 }
 
 impl Reply {

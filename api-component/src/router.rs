@@ -12,6 +12,8 @@ pub(crate) enum Route<'a> {
     Healthz,
     /// Whether a snapshot is being served.
     Readyz,
+    /// The description of all this.
+    Openapi,
     /// What needs a limit and a password.
     Protected(Resource<'a>),
 }
@@ -23,6 +25,8 @@ pub(crate) enum Resource<'a> {
     Document(Document),
     /// One employee's part of the report; the id as the path has it.
     Employee(&'a str),
+    /// Incidents of all employees in the order of time.
+    Timeline,
     /// The page for who would rather look than read.
     Dashboard,
     /// One of its files: a version and a name.
@@ -33,6 +37,30 @@ pub(crate) enum Resource<'a> {
     Shutdown,
 }
 
+/// What has a path of its own; any other below `/incidents/` is an employee's, and any below `/dashboard/` a
+/// file of the page.
+pub(crate) const ROUTES: [(&str, Route<'static>); 10] = [
+    ("/", Route::Protected(Resource::Dashboard)),
+    (
+        "/incidents",
+        Route::Protected(Resource::Document(Document::Report)),
+    ),
+    (
+        "/incidents/unattributed",
+        Route::Protected(Resource::Document(Document::Unattributed)),
+    ),
+    (
+        "/incidents/summary",
+        Route::Protected(Resource::Document(Document::Summary)),
+    ),
+    ("/incidents/timeline", Route::Protected(Resource::Timeline)),
+    ("/status", Route::Protected(Resource::Status)),
+    ("/shutdown", Route::Protected(Resource::Shutdown)),
+    ("/openapi.json", Route::Openapi),
+    ("/healthz", Route::Healthz),
+    ("/readyz", Route::Readyz),
+];
+
 /// Finds the resource that a request is about.
 ///
 /// # Errors
@@ -42,29 +70,13 @@ pub(crate) fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, Pro
     let route = match path {
         // About the server as a whole, as HAProxy asks by default.
         "/" if *method == Method::OPTIONS => Route::Healthz,
-        "/" => Route::Protected(Resource::Dashboard),
-        "/incidents" => Route::Protected(Resource::Document(Document::Report)),
-        "/incidents/unattributed" => Route::Protected(Resource::Document(Document::Unattributed)),
-        "/status" => Route::Protected(Resource::Status),
-        "/shutdown" => Route::Protected(Resource::Shutdown),
-        "/healthz" => Route::Healthz,
-        "/readyz" => Route::Readyz,
-        _ => match (
-            path.strip_prefix("/incidents/"),
-            path.strip_prefix("/dashboard/"),
-        ) {
-            (Some(id), _) if !id.is_empty() && !id.contains('/') => {
-                Route::Protected(Resource::Employee(id))
-            }
-            (_, Some(file)) => Route::Protected(Resource::DashboardFile(file)),
-            _ => return Err(not_found()),
-        },
+        _ => named(path).ok_or_else(not_found)?,
     };
     let allowed = match route {
         Route::Healthz | Route::Readyz => "GET, HEAD, OPTIONS",
         Route::Protected(Resource::Dashboard) => "GET, HEAD, OPTIONS",
         Route::Protected(Resource::Shutdown) => "GET, HEAD, POST",
-        Route::Protected(_) => "GET, HEAD",
+        Route::Openapi | Route::Protected(_) => "GET, HEAD",
     };
     match allowed.split(", ").any(|name| name == method.as_str()) {
         true => Ok(route),
@@ -72,11 +84,25 @@ pub(crate) fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, Pro
     }
 }
 
+/// The resource that a path names.
+fn named(path: &str) -> Option<Route<'_>> {
+    if let Some((_, route)) = ROUTES.iter().find(|(known, _)| *known == path) {
+        return Some(*route);
+    }
+    if let Some(file) = path.strip_prefix("/dashboard/") {
+        return Some(Route::Protected(Resource::DashboardFile(file)));
+    }
+    let id = path.strip_prefix("/incidents/")?;
+    let is_id = !id.is_empty() && !id.contains('/');
+    is_id.then_some(Route::Protected(Resource::Employee(id)))
+}
+
 fn not_found() -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,
         "There is nothing here. Try / in a browser, /incidents, /incidents/{employee_id}, \
-         /incidents/unattributed, /status, /healthz or /readyz.",
+         /incidents/unattributed, /incidents/summary, /incidents/timeline, /status, /healthz or /readyz; /openapi.json \
+         describes them.",
     )
 }
 
@@ -100,7 +126,7 @@ mod tests {
 
     #[test]
     fn every_documented_path_is_known() {
-        use Resource::{Dashboard, DashboardFile, Employee, Shutdown, Status};
+        use Resource::{Dashboard, DashboardFile, Employee, Shutdown, Status, Timeline};
         let document = |document| Some(Route::Protected(Resource::Document(document)));
         assert_eq!(get("/incidents"), document(Document::Report));
         assert_eq!(
@@ -111,11 +137,14 @@ mod tests {
             get("/incidents/unattributed"),
             document(Document::Unattributed)
         );
+        assert_eq!(get("/incidents/summary"), document(Document::Summary));
+        assert_eq!(get("/incidents/timeline"), Some(Route::Protected(Timeline)));
         assert_eq!(get("/"), Some(Route::Protected(Dashboard)));
         assert_eq!(
             get("/dashboard/1/app.js"),
             Some(Route::Protected(DashboardFile("1/app.js")))
         );
+        assert_eq!(get("/openapi.json"), Some(Route::Openapi));
         assert_eq!(get("/status"), Some(Route::Protected(Status)));
         assert_eq!(get("/shutdown"), Some(Route::Protected(Shutdown)));
         assert_eq!(get("/healthz"), Some(Route::Healthz));
@@ -143,7 +172,13 @@ mod tests {
 
     #[test]
     fn methods_are_told() {
-        for path in ["/incidents", "/incidents/7", "/status"] {
+        for path in [
+            "/incidents",
+            "/incidents/7",
+            "/incidents/timeline",
+            "/status",
+            "/openapi.json",
+        ] {
             assert!(route(&Method::HEAD, path).is_ok());
             for method in [Method::POST, Method::PUT, Method::OPTIONS, Method::DELETE] {
                 let reply = Reply::from(route(&method, path).unwrap_err());

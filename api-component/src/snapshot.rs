@@ -96,7 +96,7 @@ mod tests {
     use super::*;
     use crate::reply::Reply;
 
-    const RECORD: &str = r#"{"version":1,"generation":3,"etag":"abc","published_at_ms":1,
+    const RECORD: &str = r#"{"version":2,"generation":3,"etag":"abc","published_at_ms":1,
         "checked_at_ms":2,"employees":1,"report":{},"unattributed":{},"rejected":{},"types":[],
         "identities":{"entries":1,"rejected":0,"stale":false}}"#;
 
@@ -117,13 +117,13 @@ mod tests {
             Err(problem) => Reply::from(problem),
             Ok(_) => panic!("{text} is accepted"),
         };
-        let newer = refused(&RECORD.replace("\"version\":1", "\"version\":2"));
+        let newer = refused(&RECORD.replace("\"version\":2", "\"version\":3"));
         assert_eq!(newer.status, 503);
         assert!(
             newer.json()["detail"]
                 .as_str()
                 .unwrap()
-                .contains("format 2")
+                .contains("format 3")
         );
         let damaged = refused("{}");
         assert_eq!((damaged.status, damaged.value("retry-after")), (503, "5"));

@@ -3,12 +3,13 @@
 
 use domain::contract::document::Encoding;
 use domain::contract::keys::Keys;
-use domain::contract::record::{BLOCK_BYTES, Body};
+use domain::contract::record::{BLOCK_BYTES, Body, Current, VERSION};
 use domain::contract::scripts::{
-    Admission, Admit, Argument, AskRefresh, Call, CredentialCheck, EmployeePart, FindEmployee,
-    Holding, NextGeneration, Publish, ReadStatus, ReleaseLease, SettleCheck, TakeLease, Unstage,
-    Value,
+    Admission, Admit, Argument, AskRefresh, Bound, Call, CredentialCheck, EmployeePart,
+    FindEmployee, FindEmployeeRows, FindRows, Holding, LaneSearch, NextGeneration, Order, Publish,
+    ReadRows, ReadStatus, ReleaseLease, SettleCheck, TakeLease, Unstage, Value,
 };
+use domain::contract::timeline::{RowEntry, RowKey, TimeKey};
 use domain::settings::rate_limit::RateLimit;
 
 fn keys() -> Keys {
@@ -314,4 +315,156 @@ fn reports_are_asked_for_within_bounds() {
     );
     assert_eq!(arguments(&read), ["5000", "8192"]);
     refuses_what_is_no_reply(&read, "status");
+}
+
+/// Lanes that reach over the border of two blocks, and have two bounds together.
+fn lane_searches() -> [LaneSearch; 2] {
+    let key = |time| RowKey {
+        time: TimeKey::new(time).unwrap(),
+        tie: 3,
+    };
+    let search = |rows, cursor| LaneSearch {
+        rows,
+        since: Some(key(1.0)),
+        until: None,
+        cursor,
+    };
+    [
+        search(5..40_000, None),
+        search(
+            40_000..40_007,
+            Some(Bound {
+                key: key(2.0),
+                skip: 7,
+            }),
+        ),
+    ]
+}
+
+fn entry() -> RowEntry {
+    RowEntry {
+        key: RowKey::before(TimeKey::new(5.0).unwrap()),
+        employee: 7,
+        row: 3..9,
+    }
+}
+
+/// Those of the arguments that are bytes.
+fn packed(call: &impl Call) -> Vec<Vec<u8>> {
+    let arguments = call.arguments().into_iter();
+    let bytes = arguments.filter_map(|argument| match argument {
+        Argument::Bytes(bytes) => Some(bytes.to_vec()),
+        Argument::Integer(_) => None,
+    });
+    bytes.collect()
+}
+
+#[test]
+fn rows_of_lanes_are_looked_for_in_their_blocks() {
+    let keys = keys();
+    let find = FindRows::new(&keys, 4, &lane_searches(), Order::Descending, 30);
+    assert_eq!(
+        key_names(&find),
+        ["{t}:4:lanes:0", "{t}:4:lanes:1", "{t}:4:lanes:1"]
+    );
+    assert_eq!(find.arguments()[1], Argument::Integer(30));
+    let packed = packed(&find);
+    assert_eq!(packed[0], b"desc");
+    let bounds = [
+        (0xbff0_0000_0000_0000_u64, 0_u32),
+        (0xc000_0000_0000_0000, 7),
+    ];
+    let bounds = bounds.map(|(time, skip)| {
+        [
+            &time.to_be_bytes()[..],
+            &[0, 0, 0, 0, 0, 3],
+            &skip.to_be_bytes(),
+        ]
+        .concat()
+    });
+    assert_eq!(packed[1], bounds.concat());
+    let lane = |key: u32, first: u32, count: u32, bounds: [u8; 3]| {
+        let numbers = [key, first, count].map(u32::to_be_bytes);
+        [numbers.as_flattened(), &bounds].concat()
+    };
+    let lanes = [lane(1, 5, 39_995, [1, 0, 0]), lane(3, 40_000, 7, [1, 0, 2])];
+    assert_eq!(packed[2], lanes.concat());
+
+    let entry = entry();
+    let entries = Value::Bytes(entry.to_bytes().unwrap().to_vec());
+    let reply = [
+        integers(&[2, 9, 5]),
+        vec![entries],
+        integers(&[0, 0]),
+        vec![bytes("")],
+    ];
+    let found = find.reply(reply.concat()).unwrap();
+    assert_eq!(
+        (found[0].total, found[0].rest, &found[0].entries[..]),
+        (9, 5, &[entry][..])
+    );
+    assert_eq!(
+        (found[1].total, found[1].rest, found[1].entries.len()),
+        (0, 0, 0)
+    );
+    let half = [integers(&[1, 9, 5]), vec![bytes("half an entry")]];
+    assert!(find.reply(half.concat()).is_err());
+    refuses_what_is_no_reply(&find, "find_rows");
+}
+
+#[test]
+fn rows_of_employees_are_looked_for_in_the_list_of_theirs() {
+    let record = format!(
+        r#"{{"version":{VERSION},"generation":4,"etag":"e","published_at_ms":1,"checked_at_ms":1,
+        "employees":3,"report":{{}},"unattributed":{{}},"rejected":{{}},
+        "types":[{{"name":"other","fetched":40007,"reported":40007,"unattributed":0,"rejected":0,
+        "priorities":[40000,7,0,0],"stale":false}}],
+        "identities":{{"entries":1,"rejected":0,"stale":false}}}}"#
+    );
+    let record = Current::parse(record.as_bytes()).unwrap();
+    let (keys, lanes, employees) = (keys(), lane_searches(), [7, 9]);
+    let find = FindEmployeeRows::new(&keys, &record, &lanes, &employees, 9, Order::Ascending, 4);
+    let names = [
+        "{t}:4:employees",
+        "{t}:4:employee-rows:0",
+        "{t}:4:lanes:0",
+        "{t}:4:lanes:1",
+    ];
+    assert_eq!(key_names(&find), names);
+    let numbers = [1, 5, 6, 7].map(|place| find.arguments()[place]);
+    assert_eq!(numbers, [4, 3, 40_007, 1].map(Argument::Integer));
+    let packed = packed(&find);
+    assert_eq!(packed[0], b"asc");
+    assert_eq!(packed[2].len(), 22);
+    assert_eq!(packed[3], [7_u64, 9].map(u64::to_be_bytes).concat());
+    assert_eq!(packed[4], 9_u64.to_be_bytes());
+
+    let entries = Value::Bytes(entry().to_bytes().unwrap().to_vec());
+    let reply = [integers(&[1, 0, 1, 6, 2]), vec![entries]];
+    let found = find.reply(reply.concat()).unwrap();
+    assert_eq!((found[0].employee, found[0].lane), (0, 1));
+    assert_eq!((found[0].found.total, found[0].found.rest), (6, 2));
+    assert_eq!(find.reply(integers(&[0])), Ok(Vec::new()));
+    refuses_what_is_no_reply(&find, "find_employee_rows");
+}
+
+#[test]
+fn rows_are_read_in_pieces_that_end_with_their_block() {
+    let block = BLOCK_BYTES as u64;
+    let rows = [block - 2..block + 3, 5..9, 9..9];
+    let read = ReadRows::new(&keys(), 4, rows.iter());
+    let names = ["{t}:4:report:identity:0", "{t}:4:report:identity:1"];
+    assert_eq!(key_names(&read), names);
+    let piece = |key: u16, first: u32, length: u32| {
+        let (first, length) = (first.to_be_bytes(), length.to_be_bytes());
+        [&key.to_be_bytes()[..], &first, &length].concat()
+    };
+    let pieces = [
+        piece(1, BLOCK_BYTES as u32 - 2, 2),
+        piece(2, 0, 3),
+        piece(1, 5, 4),
+    ];
+    assert_eq!(packed(&read), [pieces.concat()]);
+    assert_eq!(read.reply([bytes("{}{}")]), Ok(b"{}{}".to_vec()));
+    refuses_what_is_no_reply(&read, "read_rows");
 }

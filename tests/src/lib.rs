@@ -5,6 +5,7 @@ mod browser;
 mod certificates;
 mod client;
 mod clock;
+mod made;
 mod process;
 mod proxy;
 mod redis;
@@ -18,6 +19,7 @@ pub use browser::{Browser, Key, driver};
 pub use certificates::Certificates;
 pub use client::{Answer, Client, HASH, HASHED_PASSWORD, ID, PASSWORD};
 pub use clock::Clock;
+pub use made::{MadeRow, MadeSnapshot};
 pub use process::{
     Process, Signal, TempDir, manifest, on_a_small_disk, program, until, with_ignored,
 };

@@ -9,7 +9,7 @@ use http::request::Parts;
 
 use super::{JSON, Representation};
 use crate::problem::Problem;
-use crate::reply::{Body, Reply};
+use crate::reply::{Body, Reply, Rest};
 use crate::snapshot::{self, Snapshot};
 use crate::store::{Pieces, Store, StoreError, StoredBody};
 use crate::{cache, conditional, negotiate};
@@ -32,6 +32,7 @@ pub(crate) async fn respond(
         let representation = Representation {
             record,
             etag: etag(record, &stored),
+            vary: super::VARY,
             now_ms,
         };
         let changed_at_ms = record.published_at_ms;
@@ -103,7 +104,7 @@ fn etag(record: &Current, stored: &StoredBody) -> String {
 fn body(first: Vec<u8>, store: Store, record: &Current, stored: StoredBody) -> Body {
     let rest = first.len() as u64..stored.size.bytes;
     if !rest.is_empty() {
-        let rest = Pieces::new(store, stored, rest);
+        let rest = Rest::Pieces(Pieces::new(store, stored, rest));
         return Body::Streamed { first, rest };
     }
     let whole = Rc::new(first);

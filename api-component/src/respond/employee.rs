@@ -11,7 +11,7 @@ use http::request::Parts;
 
 use super::{JSON, Representation};
 use crate::problem::Problem;
-use crate::reply::{Body, Reply};
+use crate::reply::{Body, Reply, Rest};
 use crate::snapshot::{self, Snapshot};
 use crate::store::{Pieces, Store, StoreError, StoredBody};
 use crate::{conditional, negotiate};
@@ -96,7 +96,7 @@ async fn find(
 async fn body(mut store: Store, report: StoredBody, range: Range<u64>) -> Result<Body, StoreError> {
     let first = store.piece(&report, range.clone()).await?;
     let rest = range.start + first.len() as u64..range.end;
-    let rest = Pieces::new(store, report, rest);
+    let rest = Rest::Pieces(Pieces::new(store, report, rest));
     Ok(Body::Streamed { first, rest })
 }
 
@@ -108,6 +108,7 @@ fn representation(record: &Current, employee: u64, now_ms: u64) -> Representatio
     Representation {
         record,
         etag: etag(record, employee),
+        vary: super::VARY,
         now_ms,
     }
 }

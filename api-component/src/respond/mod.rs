@@ -4,8 +4,10 @@ pub(crate) mod dashboard;
 pub(crate) mod document;
 pub(crate) mod employee;
 pub(crate) mod health;
+pub(crate) mod openapi;
 pub(crate) mod shutdown;
 pub(crate) mod status;
+pub(crate) mod timeline;
 
 use domain::contract::record::Current;
 
@@ -23,6 +25,8 @@ struct Representation<'a> {
     record: &'a Current,
     /// Its strong entity tag, with quotes.
     etag: String,
+    /// The request's fields on which it depends.
+    vary: &'static str,
     /// Redis's clock.
     now_ms: u64,
 }
@@ -38,7 +42,7 @@ impl Representation<'_> {
             .with("last-modified", http_date(record.published_at_ms))
             .with("age", age_s.to_string())
             .with("cache-control", "private, no-cache")
-            .with("vary", VARY);
+            .with("vary", self.vary);
         if record.recovered_at_ms.is_some() {
             reply = reply.with("incidents-recovered", "?1");
         }

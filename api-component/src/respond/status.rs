@@ -226,14 +226,14 @@ mod tests {
     #[test]
     fn a_snapshot_is_told_with_its_ages() {
         let current = json!({
-            "version": 1, "generation": 3, "etag": "abc", "published_at_ms": 10_000,
+            "version": 2, "generation": 3, "etag": "abc", "published_at_ms": 10_000,
             "checked_at_ms": 65_500, "employees": 2, "report": {}, "unattributed": {},
             "rejected": {},
             "types": [
                 {"name": "denial", "fetched": 6, "reported": 3, "unattributed": 2, "rejected": 1,
-                 "stale": true, "good_at_ms": 5_000, "error": "503 Service Unavailable"},
+                 "priorities": [1, 0, 2, 0], "stale": true, "good_at_ms": 5_000, "error": "503 Service Unavailable"},
                 {"name": "other", "fetched": 4, "reported": 4, "unattributed": 0, "rejected": 0,
-                 "stale": true}
+                 "priorities": [0, 4, 0, 0], "stale": true}
             ],
             "identities": {"entries": 9, "rejected": 1, "stale": false, "good_at_ms": 65_000}
         });

@@ -5,8 +5,7 @@ use std::ops::Range;
 use domain::contract::document::{Document, Encoding};
 use domain::contract::record::{BLOCK_BYTES, Body};
 
-use super::connection::Deadline;
-use super::{BLOCK_TIMEOUT, Store, StoreError};
+use super::{Store, StoreError};
 
 /// One encoding of a document of a generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +51,7 @@ impl Pieces {
         if self.rest.is_empty() {
             return None;
         }
-        self.store.deadline = Deadline::after(BLOCK_TIMEOUT);
+        self.store.expect_block();
         let piece = self.store.piece(&self.body, self.rest.clone()).await;
         if let Ok(piece) = &piece {
             self.rest.start += piece.len() as u64;

@@ -53,6 +53,11 @@ pub(crate) enum StoreError {
          operator: check that nobody else writes to the keys of the service."
     )]
     Damaged,
+    /// A row is longer than what may be held at a time.
+    #[error(
+        "An incident of this answer is too long for a table. Ask for format=ndjson, or leave it out."
+    )]
+    TooLong,
     /// It does not have a script that is called by its hash.
     #[error("The store of the service has lost a script. Try again in a moment.")]
     UnknownScript,

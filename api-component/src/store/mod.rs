@@ -11,8 +11,9 @@ use domain::contract::commands::{self, Command};
 use domain::contract::keys::Keys;
 use domain::contract::record::{Current, MAX_RECORD_BYTES};
 use domain::contract::scripts::{
-    Admission, Admit, Argument, AskRefresh, Call, CredentialCheck, EmployeePart, FindEmployee,
-    ReadStatus, Reports, SettleCheck, Value,
+    Admission, Admit, Argument, AskRefresh, Call, CredentialCheck, EmployeeFound, EmployeePart,
+    FindEmployee, FindEmployeeRows, FindRows, Found, LaneSearch, Order, ReadRows, ReadStatus,
+    Reports, SettleCheck, Value,
 };
 use domain::settings::credentials::Secret;
 use domain::settings::rate_limit::RateLimit;
@@ -67,9 +68,20 @@ impl Store {
         }
     }
 
+    /// Hands this one over with what is left of its time; in its place is one that has time anew.
+    pub(crate) fn take(&mut self) -> Self {
+        let anew = Self::new(Rc::clone(&self.location));
+        std::mem::replace(self, anew)
+    }
+
     /// Grants as much time again as a request has at first.
     pub(crate) fn renew_deadline(&mut self) {
         self.deadline = Deadline::after(REQUEST_TIMEOUT);
+    }
+
+    /// Grants as much time as an answer that has begun has for its next block.
+    pub(crate) fn expect_block(&mut self) {
+        self.deadline = Deadline::after(BLOCK_TIMEOUT);
     }
 
     /// Counts a request, and its credential as a guess unless that is known to be right, and reads
@@ -159,6 +171,61 @@ impl Store {
         match &part {
             Some(part) if part.range.end > report.size.bytes => Err(StoreError::Damaged),
             _ => Ok(part),
+        }
+    }
+
+    /// The next rows of some lanes of the timeline, of each at most `most`.
+    pub(crate) async fn find_rows(
+        &mut self,
+        generation: u64,
+        lanes: &[LaneSearch],
+        order: Order,
+        most: usize,
+    ) -> Result<Vec<Found>, StoreError> {
+        let location = Rc::clone(&self.location);
+        let find = FindRows::new(&location.keys, generation, lanes, order, most);
+        let found = self.run(&find).await?;
+        match found.len() == lanes.len() {
+            true => Ok(found),
+            false => Err(StoreError::Broken),
+        }
+    }
+
+    /// The next rows of some employees in some lanes of the timeline, of each at most `most`. What cursors
+    /// skip are rows of the employee `last_read`.
+    pub(crate) async fn find_employee_rows(
+        &mut self,
+        record: &Current,
+        lanes: &[LaneSearch],
+        employees: &[u64],
+        last_read: u64,
+        order: Order,
+        most: usize,
+    ) -> Result<Vec<EmployeeFound>, StoreError> {
+        let location = Rc::clone(&self.location);
+        let keys = &location.keys;
+        let find = FindEmployeeRows::new(keys, record, lanes, employees, last_read, order, most);
+        self.run(&find).await
+    }
+
+    /// Rows of a generation's report, one after the other: no more than a thousand, and no more than a
+    /// block.
+    pub(crate) async fn read_rows(
+        &mut self,
+        generation: u64,
+        rows: impl Iterator<Item = &Range<u64>> + Clone,
+    ) -> Result<Vec<u8>, StoreError> {
+        let location = Rc::clone(&self.location);
+        let bytes: u64 = rows
+            .clone()
+            .map(|row| row.end.saturating_sub(row.start))
+            .sum();
+        let read = self
+            .run(&ReadRows::new(&location.keys, generation, rows))
+            .await?;
+        match read.len() as u64 == bytes {
+            true => Ok(read),
+            false => Err(StoreError::Missing),
         }
     }
 

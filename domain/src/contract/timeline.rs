@@ -7,8 +7,9 @@
 //! found by bisection. Beside that stands, for each employee in the order of the report, which ordinals
 //! are its own, ascending: so within each lane they are in the order of time, too.
 //!
-//! Rows are ordered by time, then by lane, then by [`RowKey::tie`], which is made of what the row says: a
-//! row's place among others does not depend on what else a snapshot has.
+//! Rows are ordered by time, then by the name of their type, then by priority, then by [`RowKey::tie`], which
+//! is made of what the row says: a row's place among others depends neither on what else a snapshot has, nor
+//! on the order in which types are configured.
 
 use std::ops::Range;
 

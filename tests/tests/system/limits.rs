@@ -10,9 +10,10 @@ use futures::future::join_all;
 use reqwest::Method;
 
 /// Limits as they are shipped.
-const SHIPPED: [(&str, &str); 2] = [
+const SHIPPED: [(&str, &str); 3] = [
     ("incidents_api_rate_limits", "20 per minute"),
     ("default_rate_limits", "5 per second, 1000 per day"),
+    ("dashboard_rate_limits", "20 per second, 100000 per day"),
 ];
 
 fn seconds(answer: &Answer) -> u64 {
@@ -133,7 +134,7 @@ async fn guessing_is_limited_like_any_request() {
 async fn of_several_limits_the_longest_wait_is_told() {
     let redis = Redis::start().await;
     let limits = [(
-        "default_rate_limits",
+        "dashboard_rate_limits",
         "3 per hour; 100/2 days; 50 per second",
     )];
     let host = host(&redis, &limits).await;
@@ -158,7 +159,7 @@ async fn for_client(client: &Client, field: &str, value: &str) -> u16 {
 #[tokio::test]
 async fn nobody_gets_a_limit_of_another_by_a_forged_header() {
     let redis = Redis::start().await;
-    let limit = ("default_rate_limits", "2 per hour");
+    let limit = ("dashboard_rate_limits", "2 per hour");
     let open = host(&redis, &[limit]).await;
     for (request, field) in ["x-forwarded-for", "spin-client-addr", "forwarded"]
         .iter()
@@ -189,7 +190,7 @@ async fn nobody_gets_a_limit_of_another_by_a_forged_header() {
 async fn the_standard_header_of_proxies_is_understood_however_addresses_are_spelled() {
     let redis = Redis::start().await;
     let settings = [
-        ("default_rate_limits", "2 per hour"),
+        ("dashboard_rate_limits", "2 per hour"),
         ("trusted_proxies", "127.0.0.0/8, ::FFFF:10.0.0.1/128"),
         ("trusted_proxy_header", "Forwarded"),
     ];

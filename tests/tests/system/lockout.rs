@@ -212,7 +212,7 @@ async fn guesses_at_a_hash_are_counted_as_well() {
 #[tokio::test]
 async fn a_counter_never_runs_longer_than_its_window() {
     let redis = Redis::start().await;
-    let limit = ("default_rate_limits", "2 per hour");
+    let limit = ("dashboard_rate_limits", "2 per hour");
     let host = host(&redis, &[THREE[0], THREE[1], limit]).await;
     let client = &host.client;
     let hour = 3_600_000;

@@ -7,6 +7,7 @@ for at = 1, #ARGV[4], 11 do
   lanes[#lanes + 1] = {struct.unpack('>I4I4BBB', ARGV[4], at)}
 end
 local employees, rows, list_blocks = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local own_high, own_low = struct.unpack('>I4I4', ARGV[9])
 if redis.call('EXISTS', KEYS[1]) == 0 then
   return redis.error_reply('MISSING the index of this generation')
 end
@@ -28,7 +29,7 @@ local function rows_of(high, low)
       end
       local from = struct.unpack('>I4', bytes, 21)
       if from > upto or upto > rows then
-        error({err = 'DAMAGED the index of this generation'})
+        error('DAMAGED the index of this generation', 0)
       end
       return from, upto
     elseif entry_high < high or (entry_high == high and entry_low < low) then
@@ -37,6 +38,16 @@ local function rows_of(high, low)
       last = middle
     end
   end
+end
+
+-- Where reading goes on in the rows of an employee. Rows with the same key stand by employee: those of the
+-- others are behind the bound all or none.
+local function cursor_of(bound, high, low)
+  if not bound or bound[4] == 0 or (high == own_high and low == own_low) then
+    return bound
+  end
+  local is_before = high < own_high or (high == own_high and low < own_low)
+  return {bound[1], bound[2], bound[3] + (is_before and 1 or 0), 0}
 end
 
 -- What tells the ordinal at a place of the list.
@@ -67,16 +78,23 @@ end
 return protected(function()
   local found = {0}
   for at = 1, #ids, 8 do
-    local from, upto = rows_of(struct.unpack('>I4I4', ids, at))
+    local high, low = struct.unpack('>I4I4', ids, at)
+    local from, upto = rows_of(high, low)
     if from then
       local ordinal = ordinals(from, upto)
-      local function entry(place)
-        local number = ordinal(place)
-        if number >= rows then
-          error({err = 'DAMAGED the list of rows of this generation'})
+      -- Neighbours in the list are none in the lanes.
+      local function entries(first, last)
+        local pieces = {}
+        for place = first, last - 1 do
+          local number = ordinal(place)
+          if number >= rows then
+            error('DAMAGED the list of rows of this generation', 0)
+          end
+          local block = math.floor(number / PER_BLOCK)
+          local key = KEYS[2 + list_blocks + block]
+          pieces[#pieces + 1] = read(key, (number - block * PER_BLOCK) * ENTRY, ENTRY)
         end
-        local block = math.floor(number / PER_BLOCK)
-        return read(KEYS[2 + list_blocks + block], (number - block * PER_BLOCK) * ENTRY, ENTRY)
+        return table.concat(pieces)
       end
       -- The first place from `place` on whose ordinal is not below `bound`.
       local function reaching(place, bound)
@@ -95,18 +113,16 @@ return protected(function()
       for number, lane in ipairs(lanes) do
         local first = reaching(place, lane[1])
         place = reaching(first, lane[1] + lane[2])
-        local total, start, stop = cut(entry, first, place, bounds, lane[3], lane[4], lane[5], descending)
+        local cursor = cursor_of(bounds[lane[5]], high, low)
+        local total, start, stop = cut(entries, 1, first, place, bounds[lane[3]], bounds[lane[4]], cursor,
+          descending)
         if total > 0 then
-          local entries, low, high = {}, next_of(start, stop, most, descending)
-          for row = low, high - 1 do
-            entries[#entries + 1] = entry(row)
-          end
           found[1] = found[1] + 1
           found[#found + 1] = (at - 1) / 8
           found[#found + 1] = number - 1
           found[#found + 1] = total
           found[#found + 1] = stop - start
-          found[#found + 1] = table.concat(entries)
+          found[#found + 1] = entries(next_of(start, stop, most, descending))
         end
       end
     end

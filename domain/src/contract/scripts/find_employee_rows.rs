@@ -11,7 +11,8 @@ use crate::contract::timeline::ORDINALS_PER_BLOCK;
 /// `KEYS`: employees, then all blocks of the list of their rows, then all blocks of the lanes. `ARGV`: `asc`
 /// or `desc`, how many entries of each employee and lane are wanted, the bounds, the lanes (11 bytes each:
 /// its first ordinal, its length, the numbers of three bounds), the ids (8 bytes each), how many employees
-/// and how many rows there are, how many blocks the list has. Returns how many parts were found, then for
+/// and how many rows there are, how many blocks the list has, the employee to whom the rows belong that the
+/// cursors skip (8 bytes). Returns how many parts were found, then for
 /// each `employee, lane, total, rest, entries`, the first two as indexes; or an error `MISSING` when the
 /// generation is gone, `DAMAGED` when it cannot be as it is.
 static SCRIPT: Script = Script::new(
@@ -32,6 +33,7 @@ pub struct FindEmployeeRows {
     bounds: Bounds,
     lanes: Vec<u8>,
     employees: Vec<u8>,
+    last_read: [u8; 8],
     employee_count: u64,
     row_count: u64,
     list_blocks: u32,
@@ -50,13 +52,15 @@ pub struct EmployeeFound {
 
 impl FindEmployeeRows {
     /// Of the snapshot that `record` tells of, of `lanes` in their order, at most the next `most` rows of
-    /// each of the `employees`. All lanes together have at most 255 different bounds.
+    /// each of the `employees`. All lanes together have at most 255 different bounds. What a cursor skips are
+    /// rows of the employee `last_read`: in a list of several, rows that have the same key stand by employee.
     #[must_use]
     pub fn new(
         keys: &Keys,
         record: &Current,
         lanes: &[LaneSearch],
         employees: &[u64],
+        last_read: u64,
         order: Order,
         most: usize,
     ) -> Self {
@@ -81,6 +85,7 @@ impl FindEmployeeRows {
             bounds,
             lanes: packed,
             employees: employees.iter().flat_map(|id| id.to_be_bytes()).collect(),
+            last_read: last_read.to_be_bytes(),
             employee_count: record.employees,
             row_count,
             list_blocks,
@@ -109,6 +114,7 @@ impl Call for FindEmployeeRows {
             self.employee_count.into(),
             self.row_count.into(),
             u64::from(self.list_blocks).into(),
+            Argument::Bytes(&self.last_read),
         ]
     }
 

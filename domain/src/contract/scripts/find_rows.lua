@@ -1,5 +1,8 @@
 local descending, most = ARGV[1] == 'desc', tonumber(ARGV[2])
 local bounds, packed = unpack_bounds(ARGV[3]), ARGV[4]
+-- Neighbours are read together: to look at them takes less time than a read. More would take more than their
+-- share, since a longer reply does not fit into the buffer in which Redis hands it to a script.
+local WINDOW = 16
 
 -- The entries numbered [first, last); the block of entry 0 is the key numbered `key` less that block's number.
 local function entries(key, first, last)
@@ -19,10 +22,11 @@ return protected(function()
   for at = 1, #packed, 15 do
     local key, start, count, since, till, cursor = struct.unpack('>I4I4I4BBB', packed, at)
     key = key - math.floor(start / PER_BLOCK)
-    local function entry(ordinal)
-      return entries(key, ordinal, ordinal + 1)
+    local function own(first, last)
+      return entries(key, first, last)
     end
-    local total, from, upto = cut(entry, start, start + count, bounds, since, till, cursor, descending)
+    local total, from, upto = cut(own, WINDOW, start, start + count, bounds[since], bounds[till], bounds[cursor],
+      descending)
     found[#found + 1] = total
     found[#found + 1] = upto - from
     found[#found + 1] = entries(key, next_of(from, upto, most, descending))

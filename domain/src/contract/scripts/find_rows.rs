@@ -19,10 +19,10 @@ static SCRIPT: Script = Script::new(
 /// Where to stop or go on within a lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bound {
-    /// Rows before it are on the other side.
+    /// It is before all rows that have this key or a later one.
     pub key: RowKey,
-    /// So many of the rows that have exactly this key, seen in the direction of reading, are on the other
-    /// side, too.
+    /// If not 0, it is among the rows that have exactly this key, behind so many of them in the direction of
+    /// reading.
     pub skip: u32,
 }
 
@@ -32,9 +32,9 @@ pub struct LaneSearch {
     /// The ordinals of its rows.
     pub rows: Range<u64>,
     /// Rows before it do not count.
-    pub since: Option<Bound>,
+    pub since: Option<RowKey>,
     /// Nor do rows from there on.
-    pub until: Option<Bound>,
+    pub until: Option<RowKey>,
     /// Where reading goes on, in its direction.
     pub cursor: Option<Bound>,
 }
@@ -110,7 +110,8 @@ impl Bounds {
 
     /// The numbers of a lane's three.
     pub(super) fn numbers(&mut self, lane: &LaneSearch) -> [u8; 3] {
-        [lane.since, lane.until, lane.cursor].map(|bound| self.number(bound))
+        let whole = |key: Option<RowKey>| key.map(|key| Bound { key, skip: 0 });
+        [whole(lane.since), whole(lane.until), lane.cursor].map(|bound| self.number(bound))
     }
 }
 

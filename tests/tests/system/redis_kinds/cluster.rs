@@ -92,7 +92,7 @@ async fn a_cluster_is_used_by_way_of_any_node_and_followed_when_the_slot_moves()
     let upstream = Upstream::start().await;
     mark(&upstream, 1).await;
     let mut refresher = Process::start(refresher(&["run"], others[0], &upstream, &[]));
-    let limits = [("default_rate_limits", "3 per day")];
+    let limits = [("dashboard_rate_limits", "3 per day")];
     let (limited, unlimited) = tokio::join!(host(owner, &limits), host(owner, &[]));
     serves(&unlimited.client, 1).await;
     let employee = unlimited.client.get("/incidents/1").await;
