@@ -76,6 +76,15 @@ impl Item<'_> {
     }
 }
 
+/// The digits of a row's timestamp; of several, the last one counts, as for the report.
+///
+/// # Errors
+/// The row is no object, or has no timestamp.
+pub fn timestamp(row: &[u8]) -> Result<&[u8], DamagedRow> {
+    let timestamp = Known::of(row, None)?.timestamp.ok_or(DamagedRow)?;
+    Ok(timestamp.value)
+}
+
 /// The members of a row that have a cell of their own.
 struct Known<'a> {
     priority: Option<Member<'a>>,
@@ -521,6 +530,7 @@ mod tests {
         let found = cells(&csv(row, None));
         assert_eq!(found[5], "");
         assert!(found[6].contains("identifier"), "{}", found[6]);
+        assert_eq!(timestamp(row.as_bytes()), Ok(&b"2.0"[..]));
         // A name that is written with escapes.
         let row = r#"{"type":"a","priority":"low","timest\u0061mp":5,"i\u0070":"1.2.3.4"}"#;
         let found = cells(&csv(row, Some("ip")));

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use domain::contract::record::{EmployeeEntry, Freshness};
+use domain::contract::timeline::RowEntry;
 use domain::incident::IncidentType;
 use grouping::attribute::Identities;
 use grouping::endpoint::PerEndpoint;
@@ -39,9 +40,9 @@ pub fn check(data: &[u8]) {
         run.ok()
     });
     let runs: Vec<_> = parsed.collect();
-    let report = Report::build(&types, &runs, &identities);
+    let report = Report::build(&types, &runs, &identities).expect("a report");
     let in_three = Assigned::in_shards(&runs, &identities, 3);
-    assert_eq!(report, in_three.write(&types, &runs));
+    assert_eq!(Ok(&report), in_three.write(&types, &runs).as_ref());
     for ((body, run), counts) in bodies.iter().zip(&runs).zip(&report.counts) {
         check_taken(body, run.as_ref(), counts.rejected);
     }
@@ -72,7 +73,12 @@ fn check_taken(body: &[u8], run: Option<&Run>, rejected: u64) {
 
 fn check_documents(types: &[IncidentType], report: &Report) {
     // Values are read, and not only passed over: numbers must have a range, texts characters.
-    for document in [&report.json, &report.unattributed, &report.rejected] {
+    for document in [
+        &report.json,
+        &report.unattributed,
+        &report.rejected,
+        &report.summary,
+    ] {
         serde_json::from_slice::<serde_json::Value>(document).expect("a document");
     }
     let employees: HashMap<String, HashMap<String, Group<'_>>> =
@@ -89,6 +95,7 @@ fn check_documents(types: &[IncidentType], report: &Report) {
     });
     let reported: u64 = report.counts.iter().map(|counts| counts.reported).sum();
     assert_eq!(incidents.sum::<u64>(), reported);
+    check_timeline(report, reported);
     let list = |document: &[u8], kind: &IncidentType| {
         let lists: HashMap<String, Vec<IgnoredAny>> =
             serde_json::from_slice(document).expect("lists");
@@ -102,6 +109,32 @@ fn check_documents(types: &[IncidentType], report: &Report) {
         assert_eq!(list(&report.unattributed, kind), counts.unattributed);
         assert_eq!(list(&report.rejected, kind), counts.rejected);
     }
+}
+
+/// Each row of the report is in one lane, in the order of time, and in the list of its employee's rows.
+fn check_timeline(report: &Report, reported: u64) {
+    let (entries, rest) = report.lanes.as_chunks::<{ RowEntry::BYTES }>();
+    assert_eq!((entries.len() as u64, rest.len()), (reported, 0));
+    let entries: Vec<RowEntry> = entries.iter().map(RowEntry::from_bytes).collect();
+    let mut lanes = &entries[..];
+    for rows in report.priorities.iter().flatten() {
+        let (lane, after) = lanes.split_at(*rows as usize);
+        assert!(lane.is_sorted_by_key(|entry| entry.key));
+        lanes = after;
+    }
+    assert!(lanes.is_empty());
+    for entry in &entries {
+        let row = &report.json[entry.row.start as usize..entry.row.end as usize];
+        serde_json::from_slice::<HashMap<String, IgnoredAny>>(row).expect("a row");
+    }
+    let (ordinals, _) = report.employee_rows.as_chunks();
+    let ordinals = ordinals.iter().copied().map(u32::from_be_bytes);
+    let ordinals: Vec<u32> = ordinals.collect();
+    let employees = ordinals.iter().map(|ordinal| &entries[*ordinal as usize]);
+    assert!(employees.is_sorted_by_key(|entry| entry.employee));
+    let mut sorted = ordinals;
+    sorted.sort_unstable();
+    assert!(sorted.into_iter().eq(0..reported as u32));
 }
 
 /// Each row can be explained, by the same report.

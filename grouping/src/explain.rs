@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::attribute::{Identities, Key, RejectedEntry, rejected_entries};
 use crate::endpoint::PerEndpoint;
-use crate::report::{Assigned, Fate};
+use crate::report::{Assigned, Fate, TooLarge};
 use crate::rows::{PayloadError, RowAt, Run, is_named};
 use crate::scan::{Scan, Scanner, Text, Value};
 
@@ -94,6 +94,9 @@ pub enum ExplainError {
     /// The snapshot has no identity map, without which there is no report.
     #[error("the snapshot has no identity map: nothing was attributed yet")]
     NoIdentities,
+    /// There is too much for a report.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
     /// An answer cannot be parsed.
     #[error("the kept answer of `{endpoint}` cannot be used: {error}")]
     Unusable {
@@ -209,7 +212,7 @@ pub fn explain(basis: &Basis, question: &Question) -> Result<Explanation, Explai
         })
     });
     let rows = rows.collect();
-    let hash = blake3::hash(&assigned.write(types, &runs).json);
+    let hash = blake3::hash(&assigned.write(types, &runs)?.json);
     Ok(Explanation {
         generation: basis.generation,
         now_ms: basis.now_ms,

@@ -4,7 +4,7 @@ use blake3::{Hash, Hasher};
 use domain::incident::IncidentType;
 
 use crate::attribute::{Identities, RejectedEntry};
-use crate::report::Report;
+use crate::report::{Report, TooLarge};
 use crate::rows::Run;
 
 /// A report and what identifies it.
@@ -26,9 +26,15 @@ pub struct Grouped {
 
 /// Makes the report of `runs`, which stand in the order of `types`; a type that has no answer has no
 /// run. The answers' bodies go with the runs when it is made.
-#[must_use]
-pub fn group(types: &[IncidentType], identities: &Identities, runs: Vec<Option<Run>>) -> Grouped {
-    let report = Report::build(types, &runs, identities);
+///
+/// # Errors
+/// There are more rows than can be numbered, or one is too long.
+pub fn group(
+    types: &[IncidentType],
+    identities: &Identities,
+    runs: Vec<Option<Run>>,
+) -> Result<Grouped, TooLarge> {
+    let report = Report::build(types, &runs, identities)?;
     drop(runs);
     let hash = blake3::hash(&report.json);
     let mut contents = Hasher::new();
@@ -36,15 +42,16 @@ pub fn group(types: &[IncidentType], identities: &Identities, runs: Vec<Option<R
         hash,
         blake3::hash(&report.unattributed),
         blake3::hash(&report.rejected),
+        blake3::hash(&report.summary),
     ] {
         contents.update(part.as_bytes());
     }
-    Grouped {
+    Ok(Grouped {
         report,
         hash,
         contents: contents.finalize(),
         entries: identities.entries(),
         rejected_entries: identities.rejected(),
         rejected_samples: identities.samples().to_vec(),
-    }
+    })
 }

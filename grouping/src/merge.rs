@@ -5,28 +5,29 @@ use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 use std::slice;
 
-/// A k-way merge by a heap over the runs' heads. Of entries with the same time, that of the earlier
+/// A k-way merge by a heap over the runs' heads. Of entries with the same key, that of the earlier
 /// run comes first, and within a run the earlier one.
-pub(crate) struct Merge<'a, T, F> {
-    heads: BinaryHeap<Reverse<(u64, usize)>>,
+pub(crate) struct Merge<'a, T, K, F> {
+    heads: BinaryHeap<Reverse<(K, usize)>>,
     runs: Vec<slice::Iter<'a, T>>,
-    time: F,
+    key: F,
 }
 
-impl<'a, T, F: Fn(usize, &T) -> u64> Merge<'a, T, F> {
-    /// Merges `runs`, each sorted by `time`, which is told the run's index and an entry of it.
-    pub(crate) fn new(runs: impl Iterator<Item = &'a [T]>, time: F) -> Self {
+impl<'a, T, K: Ord, F: Fn(usize, &T) -> K> Merge<'a, T, K, F> {
+    /// Merges `runs`, each sorted by `key`, which is told the run's index and an entry of it: a time, or
+    /// what begins with one.
+    pub(crate) fn new(runs: impl Iterator<Item = &'a [T]>, key: F) -> Self {
         let runs: Vec<_> = runs.map(<[T]>::iter).collect();
         let head = |(run, entries): (usize, &slice::Iter<'_, T>)| {
             let first = entries.as_slice().first()?;
-            Some(Reverse((time(run, first), run)))
+            Some(Reverse((key(run, first), run)))
         };
         let heads = runs.iter().enumerate().filter_map(head).collect();
-        Self { heads, runs, time }
+        Self { heads, runs, key }
     }
 }
 
-impl<'a, T, F: Fn(usize, &T) -> u64> Iterator for Merge<'a, T, F> {
+impl<'a, T, K: Ord, F: Fn(usize, &T) -> K> Iterator for Merge<'a, T, K, F> {
     /// An entry and the index of its run.
     type Item = (usize, &'a T);
 
@@ -37,7 +38,7 @@ impl<'a, T, F: Fn(usize, &T) -> u64> Iterator for Merge<'a, T, F> {
         let entries = &mut self.runs[run];
         let entry = entries.next()?;
         match entries.as_slice().first() {
-            Some(next) => head.0.0 = (self.time)(run, next),
+            Some(next) => head.0.0 = (self.key)(run, next),
             None => {
                 PeekMut::pop(head);
             }

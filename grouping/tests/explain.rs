@@ -61,7 +61,9 @@ fn report(bodies: &[String], identities: &str, shards: usize) -> Report {
     };
     let runs: Vec<_> = types.iter().zip(bodies).map(parse).collect();
     let identities = Identities::parse(identities.as_bytes()).unwrap();
-    Assigned::in_shards(&runs, &identities, shards).write(&types, &runs)
+    Assigned::in_shards(&runs, &identities, shards)
+        .write(&types, &runs)
+        .unwrap()
 }
 
 #[derive(Deserialize)]

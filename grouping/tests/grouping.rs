@@ -1,6 +1,7 @@
 //! Grouping, held against a plain and obviously right model over arbitrary upstream answers.
 
 mod arbitrary;
+mod derived;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -15,6 +16,7 @@ use proptest::prelude::*;
 use serde_json::value::RawValue;
 
 use crate::arbitrary::{ADDRESSES, Members, body, compact};
+use crate::derived::{check_summary, check_timeline};
 
 /// What the report should be, computed in the plainest way.
 struct Model {
@@ -164,7 +166,9 @@ fn build_in(shards: usize, types: &[IncidentType], bodies: &[String], identities
     };
     let runs: Vec<_> = types.iter().zip(bodies).map(parse).collect();
     let identities = Identities::parse(identities.as_bytes()).unwrap();
-    Assigned::in_shards(&runs, &identities, shards).write(types, &runs)
+    Assigned::in_shards(&runs, &identities, shards)
+        .write(types, &runs)
+        .unwrap()
 }
 
 fn build(types: &[IncidentType], bodies: &[String], identities: &str) -> Report {
@@ -184,8 +188,9 @@ fn check_index(report: &Report) {
         let expected = EmployeeEntry {
             employee: id.parse().unwrap(),
             part,
+            first_row: 0,
         };
-        assert_eq!(entry, expected.to_bytes().unwrap());
+        assert_eq!(entry[..20], expected.to_bytes().unwrap()[..20]);
     }
 }
 
@@ -204,6 +209,8 @@ fn the_golden_pair() {
         compact(include_str!("samples/report.json"))
     );
     check_index(&report);
+    check_timeline(&types, &report);
+    check_summary(&types, &report);
 }
 
 /// Enough rows that they are split among all threads.
@@ -229,11 +236,13 @@ fn any_number_of_threads_makes_the_same_bytes() {
         Some(Run::parse(kind, Bytes::from(body.clone())).unwrap())
     };
     let expected = build_in(1, &types, &bodies, "{}");
+    check_timeline(&types, &expected);
+    check_summary(&types, &expected);
     for threads in 1..5 {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let grouped = pool.unwrap().install(|| {
             let runs = types.iter().zip(&bodies).map(parse).collect();
-            grouping::group(&types, &Identities::default(), runs)
+            grouping::group(&types, &Identities::default(), runs).unwrap()
         });
         assert_eq!(grouped.report, expected);
         assert_eq!(grouped.hash, blake3::hash(&expected.json));
@@ -272,7 +281,7 @@ fn a_group_is_identified_by_all_of_its_documents() {
         let body = Bytes::from(format!(r#"{{"results":[{row}]}}"#));
         let runs = vec![Some(Run::parse(&types[0], body).unwrap())];
         let identities = Identities::parse(map.as_bytes()).unwrap();
-        grouping::group(types, &identities, runs)
+        grouping::group(types, &identities, runs).unwrap()
     };
     let nothing = group("", "{}");
     let unattributed = group(r#"{"priority":"low","ip":"17.0.0.1","timestamp":1}"#, "{}");
@@ -289,9 +298,11 @@ fn a_group_is_identified_by_all_of_its_documents() {
 #[test]
 fn no_rows_are_an_empty_report() {
     let types = IncidentType::defaults();
-    let report = Report::build(&types, &[const { None }; 7], &Identities::default());
+    let report = Report::build(&types, &[const { None }; 7], &Identities::default()).unwrap();
     assert_eq!(&*report.json, b"{}");
-    assert!(report.employees.is_empty());
+    assert!(report.employees.is_empty() && report.lanes.is_empty());
+    assert!(report.employee_rows.is_empty());
+    check_summary(&types, &report);
     assert_eq!(report.counts, vec![Counts::default(); types.len()]);
 }
 
@@ -387,6 +398,127 @@ fn other_shapes_are_refused_with_the_place() {
     }
 }
 
+/// A report of rows of this type of employees and times.
+fn report_of(rows: impl Iterator<Item = (u64, f64)>) -> Report {
+    let kind = IncidentType::defaults().remove(0);
+    let rows = rows.zip(0..).map(|((employee, time), number)| {
+        let priority = ["low", "medium", "high", "critical"][number % 4];
+        format!(r#"{{"priority":"{priority}","reported_by":{employee},"timestamp":{time:?},"number":{number}}}"#)
+    });
+    let rows: Vec<String> = rows.collect();
+    let body = format!(r#"{{"results":[{}]}}"#, rows.join(","));
+    let types = [kind];
+    let report = build_in(3, &types, &[body], "{}");
+    check_timeline(&types, &report);
+    check_summary(&types, &report);
+    report
+}
+
+#[test]
+fn a_histogram_fits_what_it_shows() {
+    // From a Thursday on; so many seconds between 300 rows; how wide the buckets are then.
+    let start = 1_629_936_000.0;
+    for (step, width) in [
+        (0.0, 60),
+        (39.0, 60),
+        (41.0, 300),
+        (599.0, 900),
+        (2_000.0, 3_600),
+        (9_000.0, 14_400),
+        (28_000.0, 43_200),
+        (57_000.0, 86_400),
+        (60_000.0, 604_800),
+        (403_000.0, 604_800),
+    ] {
+        let report = report_of((0..300).map(|row| (7, start + step * f64::from(row))));
+        let summary: serde_json::Value = serde_json::from_slice(&report.summary).unwrap();
+        assert_eq!(summary["histogram"]["width_s"], width, "{step}");
+    }
+}
+
+#[test]
+fn a_histogram_is_of_where_most_rows_are() {
+    let hour = |row: u32| 1_629_936_000.0 + 3600.0 * f64::from(row);
+    let odd = [
+        1e300,
+        -1e300,
+        0.0,
+        1_629_939_474_134.0,
+        -5.5,
+        1e18,
+        253_402_300_799.0,
+    ];
+    let report = report_of((0..300).map(hour).chain(odd).map(|time| (7, time)));
+    let summary: serde_json::Value = serde_json::from_slice(&report.summary).unwrap();
+    let histogram = &summary["histogram"];
+    assert_eq!(histogram["width_s"], 14_400);
+    let sum = |part: &str| {
+        let part = histogram[part].as_object().unwrap().values();
+        part.map(|count| count.as_u64().unwrap()).sum::<u64>()
+    };
+    assert_eq!((sum("earlier"), sum("later")), (3, 4));
+    // Of two places with as many rows, the later one.
+    let report = report_of([0.0, 1e9, 2e9].into_iter().map(|time| (7, time)));
+    let summary: serde_json::Value = serde_json::from_slice(&report.summary).unwrap();
+    assert_eq!(summary["histogram"]["start"], 1_999_999_980);
+}
+
+#[test]
+fn the_first_hundred_are_named() {
+    let employee = |row: u64| row.wrapping_mul(0x9e37_79b9_7f4a_7c15) % 400;
+    report_of((0..20_000).map(|row| (employee(row), (row % 977) as f64)));
+    let types = &IncidentType::defaults()[5..6];
+    let address = |row: u32| format!("17.0.{}.{}", row * 7919 % 3, row * row % 251);
+    let row = |row| {
+        format!(
+            r#"{{"priority":"low","ip":"{}","timestamp":{row}}}"#,
+            address(row)
+        )
+    };
+    let rows: Vec<String> = (0..3_000).map(row).collect();
+    let report = build(
+        types,
+        &[format!(r#"{{"results":[{}]}}"#, rows.join(","))],
+        "{}",
+    );
+    check_summary(types, &report);
+}
+
+#[test]
+fn one_address_is_counted_once_however_it_is_spelled() {
+    let types = &IncidentType::defaults()[5..6];
+    let row = |ip| format!(r#"{{"priority":"low","ip":"{ip}","timestamp":1}}"#);
+    let spellings = [
+        "17.9.1.2",
+        "::ffff:17.9.1.2",
+        "2001:DB8::1",
+        "2001:db8:0:0::1/128",
+        " 17.9.1.2/32",
+    ];
+    let rows: Vec<String> = spellings.map(row).into();
+    let report = build(
+        types,
+        &[format!(r#"{{"results":[{}]}}"#, rows.join(","))],
+        "{}",
+    );
+    let summary: serde_json::Value = serde_json::from_slice(&report.summary).unwrap();
+    let expected = serde_json::json!([
+        {"address": "17.9.1.2", "count": 3},
+        {"address": "2001:db8::1", "count": 2},
+    ]);
+    assert_eq!(summary["unattributed"], expected);
+}
+
+/// A change of it would break what clients keep: the places of rows.
+#[test]
+fn the_tie_of_a_row_never_changes() {
+    let report = report_of([(7, 1.0)].into_iter());
+    let entry =
+        domain::contract::timeline::RowEntry::from_bytes((&report.lanes[..]).try_into().unwrap());
+    // As another implementation of XXH3 has it, in Python.
+    assert_eq!(entry.key.tie, 197_018_003_088_745);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
@@ -421,6 +553,8 @@ proptest! {
             prop_assert_eq!(rejected[&kind.name].len() as u64, counts.rejected);
         }
         check_index(&report);
+        check_timeline(&types, &report);
+        check_summary(&types, &report);
         for shards in 2..5 {
             prop_assert_eq!(&build_in(shards, &types, &bodies, &identities), &report);
         }

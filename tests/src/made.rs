@@ -110,7 +110,7 @@ impl MadeSnapshot {
     /// The lanes of its rows.
     #[must_use]
     pub fn lanes(&self) -> Vec<Lane> {
-        lanes(&self.record.types).collect()
+        lanes(self.record.types.iter().map(|kind| kind.priorities)).collect()
     }
 
     /// Makes it the generation `generation`.

@@ -198,7 +198,7 @@ impl Request<'_> {
             None => Vec::new(),
         };
         let next = search.cursor().filter(|_| limit.is_some());
-        let next = next.map(|cursor| self.question.address(PATH, cursor));
+        let next = next.map(|cursor| self.question.address(PATH, &cursor));
         let frame = match self.format {
             Format::Json => Frame::page(next.as_deref(), search.total()),
             Format::Ndjson => Frame::lines(),

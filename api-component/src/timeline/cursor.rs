@@ -124,7 +124,7 @@ mod tests {
             employee: 775,
             given: 2,
         };
-        let text = "AQPB2GJHV1zfEgECAwQFBgAAAAAAAAMHAAAAAgkICQhkZW5pYWwWWEOt";
+        let text = "AQPB2GI8V1ze6gECAwQFBgAAAAAAAAMHAAAAAgkICQhkZW5pYWwLP563";
         assert_eq!(cursor.to_text([9, 8, 9, 8]), text);
         assert_eq!(Cursor::read(text), Some((cursor, [9, 8, 9, 8])));
     }

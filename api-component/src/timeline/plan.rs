@@ -68,10 +68,8 @@ pub(crate) fn plan(question: &Question, record: &Current) -> Result<Vec<PlannedL
             },
         }
     };
-    Ok(lanes(&record.types)
-        .filter(is_wanted)
-        .map(planned)
-        .collect())
+    let counts = record.types.iter().map(|kind| kind.priorities);
+    Ok(lanes(counts).filter(is_wanted).map(planned).collect())
 }
 
 /// Where a lane is to be read on from after `cursor`, in either direction: rows of the cursor's very time in

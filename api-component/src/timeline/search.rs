@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use domain::contract::scripts::{Bound, LaneSearch, Order};
-use domain::contract::timeline::RowEntry;
+use domain::contract::timeline::{RowEntry, RowKey};
 
 use super::cursor::Cursor;
 use super::merge::{Merge, Next, Source};
@@ -16,11 +16,12 @@ use crate::store::{Store, StoreError};
 /// Rows that are asked for at a time, over all lanes, at most about: they are held until they are given.
 const MOST_AT_A_TIME: usize = 16_384;
 
-/// Lanes that are asked about at a time: each may have a bound of its own, of which a script takes 255.
-const LANES_AT_A_TIME: usize = 120;
+/// Lanes that are read on at a time: each has a bound of its own then, of which a script takes 255.
+const LANES_AT_A_TIME: usize = 250;
 
-/// Employees that are asked about at a time: Redis serves nobody else while it looks for their rows.
-const EMPLOYEES_AT_A_TIME: usize = 16;
+/// Employees, times lanes, that are asked about at a time: Redis serves nobody else while it looks for the
+/// rows.
+const PARTS_AT_A_TIME: usize = 1024;
 
 /// A row that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +44,20 @@ pub(crate) struct Search {
     most: usize,
     total: u64,
     left: u64,
-    last: Option<Cursor>,
+    /// Where it began, if not at the first row.
+    start: Option<Cursor>,
+    last: Option<Given>,
     of_employees: bool,
+}
+
+/// The row that was given last.
+struct Given {
+    /// The index of its lane.
+    lane: usize,
+    key: RowKey,
+    employee: u64,
+    /// How many with exactly this place were given, this one included.
+    count: u32,
 }
 
 impl Search {
@@ -68,7 +81,8 @@ impl Search {
             most,
             total: 0,
             left: 0,
-            last: question.cursor.clone(),
+            start: question.cursor.clone(),
+            last: None,
             of_employees: !question.employees.is_empty(),
         };
         let sources = match search.of_employees {
@@ -90,8 +104,21 @@ impl Search {
     }
 
     /// Where the next page goes on; `None` if there is nothing left.
-    pub(crate) fn cursor(&self) -> Option<&Cursor> {
-        self.last.as_ref().filter(|_| self.left > 0)
+    pub(crate) fn cursor(&self) -> Option<Cursor> {
+        if self.is_done() {
+            return None;
+        }
+        let Some(last) = &self.last else {
+            return self.start.clone();
+        };
+        let lane = &self.lanes[last.lane];
+        Some(Cursor {
+            key: last.key,
+            kind: self.snapshot.record.types[lane.kind].name.clone(),
+            priority: lane.priority,
+            employee: last.employee,
+            given: last.count,
+        })
     }
 
     /// The next rows, `most` at most; less only where there are no more.
@@ -118,53 +145,58 @@ impl Search {
     }
 
     fn give(&mut self, source: usize, entry: RowEntry) -> FoundRow {
-        let lane = &self.lanes[self.merge.sources()[source].lane];
-        let kind = &self.snapshot.record.types[lane.kind].name;
-        self.left = self.left.saturating_sub(1);
-        match &mut self.last {
-            Some(last)
-                if last.key == entry.key
-                    && last.priority == lane.priority
-                    && last.kind == *kind
-                    && (last.employee == entry.employee || !self.of_employees) =>
+        let lane = self.merge.sources()[source].lane;
+        let is_same =
+            |key, employee| key == entry.key && (employee == entry.employee || !self.of_employees);
+        let before = match (&self.last, &self.start) {
+            (Some(last), _) if last.lane == lane && is_same(last.key, last.employee) => last.count,
+            (None, Some(start))
+                if self.is_in(start, lane) && is_same(start.key, start.employee) =>
             {
-                last.given = last.given.saturating_add(1);
-                last.employee = entry.employee;
+                start.given
             }
-            last => {
-                *last = Some(Cursor {
-                    key: entry.key,
-                    kind: kind.clone(),
-                    priority: lane.priority,
-                    employee: entry.employee,
-                    given: 1,
-                });
-            }
-        }
+            _ => 0,
+        };
+        self.left = self.left.saturating_sub(1);
+        self.last = Some(Given {
+            lane,
+            key: entry.key,
+            employee: entry.employee,
+            count: before.saturating_add(1),
+        });
         FoundRow {
             employee: entry.employee,
-            kind: lane.kind,
+            kind: self.lanes[lane].kind,
             row: entry.row,
         }
     }
 
+    /// Whether a cursor's row is of the lane with this index.
+    fn is_in(&self, cursor: &Cursor, lane: usize) -> bool {
+        let lane = &self.lanes[lane];
+        let kind = &self.snapshot.record.types[lane.kind].name;
+        cursor.kind == *kind && cursor.priority == lane.priority
+    }
+
+    /// What to ask of the lanes at first.
+    fn searches(&self) -> Vec<LaneSearch> {
+        self.lanes.iter().map(|lane| lane.search.clone()).collect()
+    }
+
     /// The lanes as sources, each with its first rows.
     async fn whole_lanes(&mut self, store: &mut Store) -> Result<Vec<Source>, StoreError> {
+        let generation = self.snapshot.record.generation;
+        let found = store
+            .find_rows(generation, &self.searches(), self.order, self.most)
+            .await?;
         let mut sources = Vec::with_capacity(self.lanes.len());
-        for (number, lanes) in self.lanes.chunks(LANES_AT_A_TIME).enumerate() {
-            let searches: Vec<LaneSearch> = lanes.iter().map(|lane| lane.search.clone()).collect();
-            let generation = self.snapshot.record.generation;
-            let found = store
-                .find_rows(generation, &searches, self.order, self.most)
-                .await?;
-            for (place, (lane, found)) in lanes.iter().zip(found).enumerate() {
-                self.total += found.total;
-                self.left += found.rest;
-                let number = number * LANES_AT_A_TIME + place;
-                let mut source = Source::new(number, lane.rank, None, lane.search.cursor);
-                source.add(found, self.order).ok_or(StoreError::Damaged)?;
-                sources.push(source);
-            }
+        for (number, found) in found.into_iter().enumerate() {
+            let lane = &self.lanes[number];
+            self.total += found.total;
+            self.left += found.rest;
+            let mut source = Source::new(number, lane.rank, None, lane.search.cursor);
+            source.add(found, self.order).ok_or(StoreError::Damaged)?;
+            sources.push(source);
         }
         Ok(sources)
     }
@@ -176,30 +208,27 @@ impl Search {
         employees: &[u64],
     ) -> Result<Vec<Source>, StoreError> {
         let mut sources = Vec::new();
-        let last_read = self.last.as_ref().map_or(0, |last| last.employee);
-        for employees in employees.chunks(EMPLOYEES_AT_A_TIME) {
-            for (number, lanes) in self.lanes.chunks(LANES_AT_A_TIME).enumerate() {
-                let searches: Vec<LaneSearch> =
-                    lanes.iter().map(|lane| lane.search.clone()).collect();
-                let (record, order) = (&self.snapshot.record, self.order);
-                let found = store
-                    .find_employee_rows(record, &searches, employees, last_read, order, self.most)
-                    .await?;
-                for part in found {
-                    let lane = lanes.get(part.lane).ok_or(StoreError::Damaged)?;
-                    let employee = *employees.get(part.employee).ok_or(StoreError::Damaged)?;
-                    self.total += part.found.total;
-                    self.left += part.found.rest;
-                    let number = number * LANES_AT_A_TIME + part.lane;
-                    let is_own = employee == last_read;
-                    let start = lane.search.cursor.map(|cursor| Bound {
-                        skip: if is_own { cursor.skip } else { 0 },
-                        ..cursor
-                    });
-                    let mut source = Source::new(number, lane.rank, Some(employee), start);
-                    source.add(part.found, order).ok_or(StoreError::Damaged)?;
-                    sources.push(source);
-                }
+        let searches = self.searches();
+        let last_read = self.start.as_ref().map_or(0, |start| start.employee);
+        let at_a_time = (PARTS_AT_A_TIME / searches.len().max(1)).max(1);
+        for employees in employees.chunks(at_a_time) {
+            let (record, order) = (&self.snapshot.record, self.order);
+            let found = store
+                .find_employee_rows(record, &searches, employees, last_read, order, self.most)
+                .await?;
+            for part in found {
+                let lane = self.lanes.get(part.lane).ok_or(StoreError::Damaged)?;
+                let employee = *employees.get(part.employee).ok_or(StoreError::Damaged)?;
+                self.total += part.found.total;
+                self.left += part.found.rest;
+                let is_own = employee == last_read;
+                let start = lane.search.cursor.map(|cursor| Bound {
+                    skip: if is_own { cursor.skip } else { 0 },
+                    ..cursor
+                });
+                let mut source = Source::new(part.lane, lane.rank, Some(employee), start);
+                source.add(part.found, order).ok_or(StoreError::Damaged)?;
+                sources.push(source);
             }
         }
         Ok(sources)

@@ -19,7 +19,7 @@ use grouping::report::{Assigned, Report};
 use grouping::rows::Run;
 use rayon::prelude::*;
 use refresher::leadership::lease::{Leadership, Lease};
-use refresher::refresh::publish::{Block, Publisher, Snapshot, blocks};
+use refresher::refresh::publish::{Block, Publisher, Snapshot, blocks, indexes};
 use refresher::store::Store;
 
 use super::Answers;
@@ -46,7 +46,7 @@ fn parse(answers: &Answers) -> Result<(Identities, Vec<Option<Run>>)> {
 /// From the bytes to the report.
 pub(super) fn report(answers: &Answers) -> Result<Bytes> {
     let (identities, runs) = parse(answers)?;
-    Ok(Report::build(&answers.types, &runs, &identities).json)
+    Ok(Report::build(&answers.types, &runs, &identities)?.json)
 }
 
 /// Notes what each stage takes.
@@ -92,12 +92,12 @@ pub(super) fn whole(data: &Path, times: u32, redis: &str) -> Result<Vec<Vec<(Str
         drop(rows);
         let assigned = Assigned::new(&runs, &identities);
         watch.lap("attribute");
-        let report = assigned.write(&types, &runs);
+        let report = assigned.write(&types, &runs)?;
         drop(runs);
         watch.lap("merge and write");
         let hash = blake3::hash(&report.json);
         watch.lap("hash the report");
-        let encoded = encode(&report)?;
+        let encoded = encode(&report, target.generation)?;
         watch.lap("compress (gzip, zstd, br)");
         let snapshot = target.snapshot(&types, &report, &hash, encoded, kept);
         runtime.block_on(target.publish(snapshot))?;
@@ -116,10 +116,10 @@ pub(super) fn unchanged(answers: &Answers, times: u32, redis: &str) -> Result<Ve
     let store = Arc::new(Store::new(&Secret::new(redis.to_owned()), "unchanged")?);
     let mut target = runtime.block_on(Target::new(store))?;
     let (identities, runs) = parse(answers)?;
-    let report = Report::build(&answers.types, &runs, &identities);
+    let report = Report::build(&answers.types, &runs, &identities)?;
     drop(runs);
     let hash = blake3::hash(&report.json);
-    let encoded = encode(&report)?;
+    let encoded = encode(&report, target.generation)?;
     let snapshot = target.snapshot(&answers.types, &report, &hash, encoded, keep(answers)?);
     let record = snapshot.record.clone();
     runtime.block_on(target.publish(snapshot))?;
@@ -190,12 +190,8 @@ impl Target {
         kept: Vec<Kept>,
     ) -> Snapshot {
         let (keys, generation) = (&self.store.keys, self.generation);
-        let index = report.employees.clone();
-        let mut bodies = vec![Block {
-            key: keys.employees(generation),
-            value: index,
-        }];
-        let mut made: [Bodies; 3] = Default::default();
+        let mut bodies = indexes(keys, generation, report);
+        let mut made = [Bodies::default(); Document::ALL.len()];
         for Encoded {
             document,
             encoding,
@@ -214,7 +210,8 @@ impl Target {
             error: None,
             payload: Some(kept.payload.clone()),
         };
-        let types = types.iter().zip(&report.counts).zip(&kept);
+        let rows = report.counts.iter().zip(&report.priorities);
+        let types = types.iter().zip(rows).zip(&kept);
         let record = Current {
             version: VERSION,
             generation,
@@ -227,10 +224,12 @@ impl Target {
             report: made[0],
             unattributed: made[1],
             rejected: made[2],
+            summary: made[3],
             types: types
-                .map(|((kind, counts), kept)| TypeSummary {
+                .map(|((kind, (counts, priorities)), kept)| TypeSummary {
                     name: kind.name.clone(),
                     counts: *counts,
+                    priorities: *priorities,
                     freshness: freshness(kept),
                 })
                 .collect(),

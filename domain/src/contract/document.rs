@@ -1,5 +1,8 @@
 //! What a snapshot consists of, and in which codings.
 
+/// A body is stored in blocks of at most this many bytes.
+pub const BLOCK_BYTES: usize = 1 << 20;
+
 /// A coding of a body, in the order in which the service prefers them when a client does not mind
 /// (RFC 9110, section 8.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -5,6 +5,7 @@ use std::ops::{Range, RangeInclusive};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use crate::contract::document::BLOCK_BYTES;
 use crate::contract::document::{Document, Encoding};
 use crate::contract::keys::Keys;
 use crate::contract::timeline::{ORDINAL_BYTES, RowEntry};
@@ -12,14 +13,14 @@ use crate::contract::timeline::{ORDINAL_BYTES, RowEntry};
 /// The version of everything that is written to Redis. A reader that meets another one says so.
 pub const VERSION: u32 = 2;
 
+/// The version since which a snapshot has a timeline and a summary.
+const WITH_TIMELINE: u32 = 2;
+
 /// The longest record, in bytes: a reader does not fetch a longer one.
 pub const MAX_RECORD_BYTES: usize = 1 << 20;
 
 /// The largest body, in bytes: 64 GiB, more than a Redis holds.
 const MAX_BODY_BYTES: u64 = 1 << 36;
-
-/// A body is stored in blocks of at most this many bytes.
-pub const BLOCK_BYTES: usize = 1 << 20;
 
 /// A snapshot that was not confirmed for so many intervals, and some seconds more, is overdue.
 const OVERDUE_INTERVALS: u64 = 3;
@@ -249,6 +250,15 @@ impl Current {
         }
     }
 
+    /// Reads what a record of an earlier version says, for whoever replaces it: what its snapshot consists
+    /// of, and which answers were kept. `None` if it is of no earlier version, or damaged.
+    #[must_use]
+    pub fn parse_earlier(json: &[u8]) -> Option<Self> {
+        let record: Self = serde_json::from_slice(json).ok()?;
+        let is_usable = record.version < VERSION && record.impossibility().is_none();
+        is_usable.then_some(record)
+    }
+
     /// What is in it that no writer writes, and no reader could use: an entity tag that is no part of a
     /// header, a body that is empty or larger than all of Redis.
     fn impossibility(&self) -> Option<&'static str> {
@@ -283,7 +293,7 @@ impl Current {
             .all(|kind| is_word(&kind.name, b'-'..=b'z'))
         {
             Some("the name of a type is none")
-        } else if !self.types.iter().all(TypeSummary::adds_up)
+        } else if !(self.version < WITH_TIMELINE || self.types.iter().all(TypeSummary::adds_up))
             || self.totals().reported > u64::from(u32::MAX)
         {
             Some("its counts do not add up")
@@ -333,9 +343,13 @@ impl Current {
     #[must_use]
     pub fn keys(&self, keys: &Keys) -> Vec<String> {
         let mut names = vec![keys.employees(self.generation)];
+        let rows = match self.version {
+            ..WITH_TIMELINE => 0,
+            _ => self.totals().reported,
+        };
         let blocks = |bytes| {
             Body {
-                bytes: self.totals().reported.saturating_mul(bytes as u64),
+                bytes: rows.saturating_mul(bytes as u64),
             }
             .blocks()
         };
@@ -567,6 +581,34 @@ mod tests {
         assert_eq!(large.totals().fetched, u64::MAX);
         large.report.set(Encoding::Gzip, MAX_BODY_BYTES);
         assert!(Current::parse(large.to_json().as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn of_an_earlier_version_the_keys_are_known() {
+        let mut earlier: serde_json::Value = serde_json::from_str(&record().to_json()).unwrap();
+        earlier["version"] = 1.into();
+        earlier["types"][0]
+            .as_object_mut()
+            .unwrap()
+            .remove("priorities");
+        earlier.as_object_mut().unwrap().remove("summary");
+        let json = earlier.to_string();
+        assert!(matches!(
+            Current::parse(json.as_bytes()),
+            Err(RecordError::Version(1))
+        ));
+        let earlier = Current::parse_earlier(json.as_bytes()).unwrap();
+        assert_eq!(
+            earlier.keys(&Keys::new("t")),
+            [
+                "{t}:3:employees",
+                "{t}:3:report:identity:0",
+                "{t}:3:report:identity:1",
+                "{t}:payload:h:0"
+            ]
+        );
+        assert_eq!(Current::parse_earlier(record().to_json().as_bytes()), None);
+        assert_eq!(Current::parse_earlier(b"{\"version\":1}"), None);
     }
 
     #[test]

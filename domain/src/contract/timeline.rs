@@ -13,7 +13,7 @@
 
 use std::ops::Range;
 
-use crate::contract::record::{BLOCK_BYTES, TypeSummary};
+use crate::contract::document::BLOCK_BYTES;
 use crate::incident::Priority;
 
 /// A place on the line of time: orders as the timestamps do, which are read as IEEE 754 doubles, as JSON
@@ -163,10 +163,10 @@ pub struct Lane {
     pub rows: Range<u64>,
 }
 
-/// The lanes of a snapshot whose record has these `types`, in their order.
-pub fn lanes(types: &[TypeSummary]) -> impl Iterator<Item = Lane> {
-    let counts = types.iter().enumerate().flat_map(|(kind, summary)| {
-        Priority::ALL.map(|priority| (kind, priority, summary.priorities[priority as usize]))
+/// The lanes of a snapshot whose types have so many rows of each priority, in their order.
+pub fn lanes(counts: impl Iterator<Item = [u64; 4]>) -> impl Iterator<Item = Lane> {
+    let counts = counts.enumerate().flat_map(|(kind, priorities)| {
+        Priority::ALL.map(|priority| (kind, priority, priorities[priority as usize]))
     });
     let mut start = 0_u64;
     counts
@@ -187,7 +187,6 @@ pub fn lanes(types: &[TypeSummary]) -> impl Iterator<Item = Lane> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::record::{Counts, Freshness};
     use proptest::prelude::*;
 
     proptest! {
@@ -241,22 +240,7 @@ mod tests {
 
     #[test]
     fn lanes_stand_by_type_then_by_priority() {
-        let summary = |name: &str, priorities| TypeSummary {
-            name: name.to_owned(),
-            counts: Counts::default(),
-            priorities,
-            freshness: Freshness {
-                good_at_ms: None,
-                stale: false,
-                error: None,
-                payload: None,
-            },
-        };
-        let types = [
-            summary("denial", [1, 0, 2, 0]),
-            summary("other", [0, 0, 0, 4]),
-        ];
-        let found: Vec<_> = lanes(&types).collect();
+        let found: Vec<_> = lanes([[1, 0, 2, 0], [0, 0, 0, 4]].into_iter()).collect();
         assert_eq!(found.len(), 8);
         let ranges: Vec<_> = found.iter().map(|lane| lane.rows.clone()).collect();
         assert_eq!(ranges, [0..1, 1..1, 1..3, 3..3, 3..3, 3..3, 3..3, 3..7]);

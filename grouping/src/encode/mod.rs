@@ -25,21 +25,23 @@ pub struct Encoded {
     pub body: Bytes,
 }
 
-/// The documents of a report in all encodings in which they are served; the rows that could not be
+/// The documents of a report that is published as this `generation`, in all encodings in which they are served; the rows that could not be
 /// used only as they are, for operators.
 ///
 /// # Errors
 /// When there is no memory left to compress with.
-pub fn encode(report: &Report) -> io::Result<Vec<Encoded>> {
+pub fn encode(report: &Report, generation: u64) -> io::Result<Vec<Encoded>> {
     let every = [
         Encoding::Brotli,
         Encoding::Gzip,
         Encoding::Zstd,
         Encoding::Identity,
     ];
+    let summary = summary(report, generation);
     let documents = [
         (Document::Report, &report.json, &every[..]),
         (Document::Unattributed, &report.unattributed, &every[..]),
+        (Document::Summary, &summary, &every[..]),
         (
             Document::Rejected,
             &report.rejected,
@@ -71,6 +73,15 @@ pub fn encode(report: &Report) -> io::Result<Vec<Encoded>> {
     work.into_par_iter().with_max_len(1).map(encoded).collect()
 }
 
+/// The summary of a report that is published as this `generation`, as it is served.
+#[must_use]
+pub fn summary(report: &Report, generation: u64) -> Bytes {
+    let mut body = format!("{{\"generation\":{generation},").into_bytes();
+    // Behind the brace with which it begins.
+    body.extend_from_slice(report.summary.get(1..).unwrap_or_default());
+    body.into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,15 +94,18 @@ mod tests {
                 json: document("[1]"),
                 unattributed: document("{\"a\":2}"),
                 rejected: document("3"),
+                summary: Bytes::from_static(br#"{"priorities":{}}"#),
                 ..Report::default()
             };
-            let encoded = encode(&report).unwrap();
-            assert_eq!(encoded.len(), 4 + 4 + 1);
+            let encoded = encode(&report, 7).unwrap();
+            assert_eq!(encoded.len(), 4 + 4 + 1 + 4);
+            let summary = Bytes::from_static(br#"{"generation":7,"priorities":{}}"#);
             for one in encoded {
                 let plain = match one.document {
                     Document::Report => &report.json,
                     Document::Unattributed => &report.unattributed,
                     Document::Rejected => &report.rejected,
+                    Document::Summary => &summary,
                 };
                 assert_eq!(one.body, compress(one.encoding, plain).unwrap());
             }

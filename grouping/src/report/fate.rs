@@ -74,17 +74,13 @@ impl Assigned {
 impl Shard {
     /// Tells `note` the fate of each row, as [`Self::write`] has it.
     fn fates(&self, runs: &[Option<Run>], note: &mut impl FnMut(usize, RowAt, Fate)) {
-        let mut ids = vec![0; self.employees.len()];
-        for (id, index) in &self.employees {
-            ids[*index as usize] = *id;
-        }
         let mut seen = vec![[0_u64; 4]; self.employees.len()];
         for (run, entry) in merged(&self.entries, runs) {
             let (index, priority) = (entry.employee as usize, entry.priority);
             let position = &mut seen[index][priority as usize];
             *position += 1;
             let reported = Fate::Reported {
-                employee: ids[index],
+                employee: self.ids[index],
                 priority,
                 position: *position,
                 of: u64::from(self.groups[index][priority as usize].rows),

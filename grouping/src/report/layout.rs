@@ -6,6 +6,7 @@ use domain::incident::{IncidentType, Priority};
 use foldhash::fast::RandomState;
 
 use super::assign::Entry;
+use super::timeline::lane_of;
 use crate::rows::Run;
 
 /// How each priority's group begins, but for the number of its rows.
@@ -66,10 +67,14 @@ pub(super) struct Shard {
     pub(super) entries: Vec<Vec<Entry>>,
     /// The employees' ids and indexes in `groups`, ascending by id.
     pub(super) employees: Vec<(u64, u32)>,
+    /// The employees' ids, by those indexes.
+    pub(super) ids: Vec<u64>,
     /// Each employee's.
     pub(super) groups: Vec<[Group; 4]>,
     /// How many bytes of the report the shard takes.
     pub(super) bytes: usize,
+    /// How many rows it has of each lane of the timeline.
+    pub(super) lanes: Vec<u32>,
 }
 
 impl Shard {
@@ -82,12 +87,15 @@ impl Shard {
         // Keyed at random, since ids come from outside: nobody can choose ids that collide.
         let mut indexes: HashMap<u64, u32, RandomState> = HashMap::default();
         let mut employees: Vec<(u64, u32)> = Vec::new();
+        let mut ids = Vec::new();
         let mut groups: Vec<[Group; 4]> = Vec::new();
+        let mut lanes = vec![0; lane_of(runs.len(), Priority::Low)];
         for (of_run, (entries, run)) in entries.iter_mut().zip(runs).enumerate() {
             let Some(run) = run else { continue };
             for entry in entries {
                 let index = *indexes.entry(entry.employee).or_insert_with(|| {
                     let index = groups.len() as u32;
+                    ids.push(entry.employee);
                     employees.push((entry.employee, index));
                     groups.push(Default::default());
                     index
@@ -95,6 +103,7 @@ impl Shard {
                 entry.employee = u64::from(index);
                 let group = &mut groups[index as usize][entry.priority as usize];
                 group.rows += 1;
+                lanes[lane_of(of_run, entry.priority)] += 1;
                 group.at += prefixes.get(of_run, entry.priority).len()
                     + run.rest(&run.rows[entry.row as usize]).len()
                     + 1;
@@ -108,8 +117,15 @@ impl Shard {
                 .sum(),
             entries,
             employees,
+            ids,
             groups,
+            lanes,
         }
+    }
+
+    /// How many rows it has.
+    pub(super) fn rows(&self) -> u64 {
+        self.lanes.iter().map(|rows| u64::from(*rows)).sum()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use domain::contract::timeline::TimeKey;
 use domain::incident::Priority;
 
 use crate::scan::Flaw;
@@ -75,8 +76,8 @@ pub(crate) enum Identity {
 /// One usable row.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Row {
-    /// Orders as the timestamp does.
-    pub(crate) time: u64,
+    /// When it happened.
+    pub(crate) time: TimeKey,
     /// What an [`Identity`] has beside its kind: an id; a start and a length; an index.
     identity: (u32, u32),
     /// The whole row in the body.
@@ -108,7 +109,7 @@ pub(super) enum Rest {
 impl Row {
     #[inline]
     pub(super) fn new(
-        time: u64,
+        time: TimeKey,
         identity: Identity,
         priority: Priority,
         (start, len): (u32, u32),

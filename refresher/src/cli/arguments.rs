@@ -222,6 +222,8 @@ pub(crate) enum DocumentName {
     Unattributed,
     /// The rows that could not be used
     Rejected,
+    /// The numbers, as GET /incidents/summary has them
+    Summary,
 }
 
 impl From<DocumentName> for Document {
@@ -230,6 +232,7 @@ impl From<DocumentName> for Document {
             DocumentName::Report => Self::Report,
             DocumentName::Unattributed => Self::Unattributed,
             DocumentName::Rejected => Self::Rejected,
+            DocumentName::Summary => Self::Summary,
         }
     }
 }

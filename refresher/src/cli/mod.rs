@@ -8,6 +8,7 @@ mod hash_password;
 mod healthcheck;
 mod history;
 mod once;
+mod output;
 mod replay;
 mod run;
 mod serve;

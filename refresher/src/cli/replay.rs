@@ -1,17 +1,14 @@
 //! `refresher replay`: a document as it was served at a moment in the past, byte for byte.
 
-use std::fs;
-use std::io;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
-use bytes::Bytes;
+use anyhow::Result;
 use domain::contract::document::Document;
+use grouping::encode::summary;
 
-use super::setup::{block_on, open_history, recorded_at, time};
+use super::output::Output;
+use super::setup::{block_on, open_history, rebuilt, recorded_at, time};
 use crate::configuration;
-use crate::history::{HistoryError, Recorded};
-use crate::refresh::{Parsed, build};
 
 /// Rebuilds `document` as it was served at `at_ms` and writes it into `out`, or to standard output.
 ///
@@ -27,43 +24,15 @@ pub(crate) fn replay(
     let history = open_history(&settings)?;
     let recorded = block_on(recorded_at(&history, at_ms))?;
     let (generation, at_ms) = (recorded.manifest.record.generation, recorded.manifest.at_ms);
-    let body = rebuild(recorded, document, settings.api_max_body_bytes)?;
-    tracing::info!(generation, at = time(at_ms), "rebuilt");
-    match out {
-        None => Ok(console::print(&body)?),
-        Some(file) => {
-            write_whole(file, &body).with_context(|| format!("cannot write {}", file.display()))
-        }
-    }
-}
-
-/// Builds a document of `recorded` again. No answer in it has more than `largest` bytes.
-fn rebuild(recorded: Recorded, document: Document, largest: u64) -> Result<Bytes, HistoryError> {
-    let Recorded { manifest, answers } = recorded;
-    let differs = |why: &str| {
-        let generation = manifest.record.generation;
-        HistoryError::Damaged(format!("generation {generation}"), why.to_owned())
+    let report = rebuilt(recorded, settings.api_max_body_bytes)?.report;
+    let body = match document {
+        Document::Report => report.json,
+        Document::Unattributed => report.unattributed,
+        Document::Rejected => report.rejected,
+        Document::Summary => summary(&report, generation),
     };
-    let built = build(&manifest.types, answers, Parsed::default(), largest)
-        .ok_or_else(|| differs("it has no identity map"))?;
-    if built.summary.etag != manifest.record.etag {
-        return Err(differs("what is built of it is not what was served"));
-    }
-    Ok(match document {
-        Document::Report => built.report.json,
-        Document::Unattributed => built.report.unattributed,
-        Document::Rejected => built.report.rejected,
-    })
-}
-
-/// Writes beside the file first, so that it is there whole or not at all.
-fn write_whole(file: &Path, body: &[u8]) -> io::Result<()> {
-    let mut partial = file.as_os_str().to_owned();
-    partial.push(format!(".{}.part", std::process::id()));
-    let written = fs::write(&partial, body).and_then(|()| fs::rename(&partial, file));
-    if written.is_err() {
-        // Nothing of it is of use; the error to tell is the first one.
-        let _ = fs::remove_file(&partial);
-    }
-    written
+    tracing::info!(generation, at = time(at_ms), "rebuilt");
+    let mut output = Output::open(out)?;
+    output.write(&body)?;
+    output.finish()
 }

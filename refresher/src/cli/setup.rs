@@ -12,11 +12,11 @@ use domain::settings::{Settings, without_password};
 use rustix::fs::Mode;
 
 use crate::history::retention::Bounds;
-use crate::history::{History, Recorded};
+use crate::history::{History, HistoryError, Manifest, Recorded};
 use crate::leadership::lease::Lease;
 use crate::nodes::heartbeat::{Activity, Heartbeat};
-use crate::refresh::Refresher;
 use crate::refresh::fetch::Upstream;
+use crate::refresh::{Built, Parsed, Refresher, build};
 use crate::store::Store;
 use crate::{configuration, tls};
 
@@ -59,11 +59,11 @@ pub(super) fn open_history(settings: &Settings) -> Result<History> {
     Ok(History::open(place, settings.api_max_body_bytes)?)
 }
 
-/// What was served at a moment: that of the last refresh at or before it.
+/// The last refresh at or before a moment.
 ///
 /// # Errors
-/// There is none, or it is damaged, or the store fails.
-pub(super) async fn recorded_at(history: &History, at_ms: u64) -> Result<Recorded> {
+/// There is none, or its manifest is damaged, or the store fails.
+pub(super) async fn manifest_at(history: &History, at_ms: u64) -> Result<Manifest> {
     let entry = history.newest_at(at_ms).await?;
     let entry = entry.with_context(|| {
         format!(
@@ -71,8 +71,35 @@ pub(super) async fn recorded_at(history: &History, at_ms: u64) -> Result<Recorde
             time(at_ms)
         )
     })?;
-    let manifest = history.read(&entry).await?;
+    Ok(history.read(&entry).await?)
+}
+
+/// What was served at a moment: that of the last refresh at or before it.
+///
+/// # Errors
+/// There is none, or it is damaged, or the store fails.
+pub(super) async fn recorded_at(history: &History, at_ms: u64) -> Result<Recorded> {
+    let manifest = manifest_at(history, at_ms).await?;
     Ok(history.load(manifest).await?)
+}
+
+/// Builds the documents of `recorded` again, and checks that its report is what was served. No answer in it
+/// has more than `largest` bytes.
+///
+/// # Errors
+/// It is not what was served.
+pub(super) fn rebuilt(recorded: Recorded, largest: u64) -> Result<Built, HistoryError> {
+    let Recorded { manifest, answers } = recorded;
+    let differs = |why: &str| {
+        let generation = manifest.record.generation;
+        HistoryError::Damaged(format!("generation {generation}"), why.to_owned())
+    };
+    let built = build(&manifest.types, answers, Parsed::default(), largest)
+        .map_err(|error| differs(&error.to_string()))?;
+    match built.facts.etag == manifest.record.etag {
+        true => Ok(built),
+        false => Err(differs("what is built of it is not what was served")),
+    }
 }
 
 /// The store and what refreshes it.

@@ -167,6 +167,7 @@ pub(crate) mod tests {
             report: Bodies::default(),
             unattributed: Bodies::default(),
             rejected: Bodies::default(),
+            summary: Bodies::default(),
             types: Vec::new(),
             identities: IdentitiesSummary {
                 entries: 1,

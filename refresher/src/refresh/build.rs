@@ -8,9 +8,10 @@ use domain::incident::IncidentType;
 use grouping::attribute::{Identities, RejectedEntry};
 use grouping::endpoint::PerEndpoint;
 use grouping::group;
-use grouping::report::{Report, Samples};
+use grouping::report::{Report, Samples, TooLarge};
 use grouping::rows::Run;
 use rayon::prelude::*;
+use thiserror::Error;
 
 use crate::answer::Answer;
 
@@ -32,7 +33,7 @@ pub(crate) struct Built {
     pub(crate) report: Report,
     /// Of all documents.
     pub(crate) contents: Hash,
-    pub(crate) summary: Summary,
+    pub(crate) facts: Facts,
     pub(crate) left_out: LeftOut,
 }
 
@@ -47,33 +48,48 @@ pub(crate) struct LeftOut {
 
 /// What the record says of the documents.
 #[derive(Debug, Clone)]
-pub(crate) struct Summary {
+pub(crate) struct Facts {
     pub(crate) etag: String,
     pub(crate) employees: u64,
     /// Of each type, in the configured order.
     pub(crate) counts: Vec<Counts>,
+    /// Of each type likewise, how many rows of each priority are in the report.
+    pub(crate) priorities: Vec<[u64; 4]>,
     /// Addresses in the identity map.
     pub(crate) identities: u64,
     /// Entries of it that have no employee id.
     pub(crate) rejected_identities: u64,
 }
 
+/// Why no report can be made of answers.
+#[derive(Debug, Error)]
+pub(crate) enum BuildError {
+    /// They have no identity map that can be used.
+    #[error("it has no identity map")]
+    NoIdentities,
+    /// They are too many.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
+}
+
 /// Makes the report of the `answers`, of which some are `parsed` already. No answer has more than
-/// `largest` bytes. `None` without an identity map.
+/// `largest` bytes.
+///
+/// # Errors
+/// There is no identity map, or too much for a report.
 pub(crate) fn build(
     types: &[IncidentType],
     answers: PerEndpoint<Option<Answer>>,
     parsed: Parsed,
     largest: u64,
-) -> Option<Built> {
-    let identities = parsed.identities.or_else(|| {
-        parse(
-            "identities",
-            answers.identities.as_ref()?,
-            largest,
-            |body| Identities::parse(&body),
-        )
-    })?;
+) -> Result<Built, BuildError> {
+    let kept = |answer: Option<Answer>| {
+        parse("identities", &answer?, largest, |body| {
+            Identities::parse(&body)
+        })
+    };
+    let identities = parsed.identities.or_else(|| kept(answers.identities));
+    let identities = identities.ok_or(BuildError::NoIdentities)?;
     let mut runs = parsed.runs;
     runs.resize_with(types.len(), || None);
     types
@@ -85,13 +101,14 @@ pub(crate) fn build(
                 *run = parse(&kind.name, &answer, largest, |body| Run::parse(kind, body));
             }
         });
-    let mut grouped = group(types, &identities, runs);
-    Some(Built {
+    let mut grouped = group(types, &identities, runs)?;
+    Ok(Built {
         contents: grouped.contents,
-        summary: Summary {
+        facts: Facts {
             etag: grouped.hash.to_hex()[..ETAG_DIGITS].to_owned(),
             employees: grouped.report.employee_count,
             counts: std::mem::take(&mut grouped.report.counts),
+            priorities: std::mem::take(&mut grouped.report.priorities),
             identities: identities.entries(),
             rejected_identities: identities.rejected(),
         },

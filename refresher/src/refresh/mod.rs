@@ -25,11 +25,11 @@ use grouping::rows::Run;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use self::build::{Built, LeftOut};
-pub(crate) use self::build::{Parsed, build};
+use self::build::{BuildError, LeftOut};
+pub(crate) use self::build::{Built, Parsed, build};
 use self::fetch::{Budget, FetchError, Upstream};
 use self::log::Log;
-use self::publish::{Block, PublishError, Publisher, Snapshot, blocks};
+use self::publish::{Block, PublishError, Publisher, Snapshot, blocks, indexes};
 use self::record::Timestamps;
 use self::source::{Source, accept, sources};
 use crate::answer::Answer;
@@ -310,12 +310,12 @@ impl Refresher {
             }
             Plan::Recount(current, built) => {
                 let Built {
-                    summary,
+                    facts,
                     left_out,
                     contents,
                     ..
                 } = *built;
-                let record = record::recounted(&current, &self.types, &summary, freshness, times);
+                let record = record::recounted(&current, &self.types, &facts, freshness, times);
                 self.publish(context, record, Vec::new(), &left_out).await?;
                 self.set_made(contents);
                 Ok(Outcome::Unchanged)
@@ -323,30 +323,22 @@ impl Refresher {
             Plan::Replace(built) => {
                 let Built {
                     report,
-                    summary,
+                    facts,
                     left_out,
                     contents,
                 } = *built;
-                let index = report.employees.clone();
-                let encoded = self.compute(move || encode(&report)).await?;
-                let encoded = encoded.map_err(|error| RefreshError::Build(error.to_string()))?;
                 let generation = self.publisher.next_generation().await?;
-                let record = record::new(
-                    generation,
-                    &self.types,
-                    &summary,
-                    &encoded,
-                    freshness,
-                    times,
-                );
-                let keys = &self.store.keys;
-                let mut bodies = vec![Block {
-                    key: keys.employees(generation),
-                    value: index,
-                }];
+                let mut bodies = indexes(&self.store.keys, generation, &report);
+                let encoded = self.compute(move || encode(&report, generation)).await?;
+                let encoded = encoded.map_err(|error| RefreshError::Build(error.to_string()))?;
+                let record =
+                    record::new(generation, &self.types, &facts, &encoded, freshness, times);
                 for made in &encoded {
                     bodies.extend(blocks(&made.body, |number| {
-                        keys.block(generation, made.document, made.encoding, number)
+                        let (document, encoding) = (made.document, made.encoding);
+                        self.store
+                            .keys
+                            .block(generation, document, encoding, number)
                     }));
                 }
                 self.publish(context, record, bodies, &left_out).await?;
@@ -362,8 +354,13 @@ impl Refresher {
         &mut self,
         context: &RefreshContext<'_>,
     ) -> Result<Outcome, RefreshError> {
-        self.made = None;
         self.publisher.invalidate();
+        self.replace(context).await
+    }
+
+    /// Publishes what the last good answers give as a new generation.
+    async fn replace(&mut self, context: &RefreshContext<'_>) -> Result<Outcome, RefreshError> {
+        self.made = None;
         let built = self.build(Parsed::default()).await?;
         self.carry_out(context, Plan::Replace(built.into())).await
     }
@@ -376,7 +373,12 @@ impl Refresher {
         let answers = self.sources.as_ref().map(|source| source.answer.clone());
         self.compute(move || build(&types, answers, parsed, largest))
             .await?
-            .ok_or_else(|| RefreshError::NoIdentities("the last good one is damaged".to_owned()))
+            .map_err(|error| match error {
+                BuildError::NoIdentities => {
+                    RefreshError::NoIdentities("the last good one is damaged".to_owned())
+                }
+                BuildError::TooLarge(error) => RefreshError::Build(error.to_string()),
+            })
     }
 
     /// Makes `record` the current one, with its new bodies and those kept answers that Redis lacks.

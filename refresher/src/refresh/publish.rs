@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use domain::contract::keys::Keys;
 use domain::contract::record::{BLOCK_BYTES, Current, RecordError, VERSION};
 use domain::contract::scripts::{NextGeneration, Publish, Unstage};
+use grouping::report::Report;
 use redis::{Cmd, Pipeline};
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
@@ -64,6 +66,22 @@ pub fn blocks(body: &Bytes, key: impl Fn(u32) -> String) -> Vec<Block> {
         .collect()
 }
 
+/// What finds the parts of `report`, which is published as this generation: its employees, and their rows in
+/// the order of time.
+pub fn indexes(keys: &Keys, generation: u64, report: &Report) -> Vec<Block> {
+    let mut all = vec![Block {
+        key: keys.employees(generation),
+        value: report.employees.clone(),
+    }];
+    all.extend(blocks(&report.lanes, |number| {
+        keys.lanes(generation, number)
+    }));
+    all.extend(blocks(&report.employee_rows, |number| {
+        keys.employee_rows(generation, number)
+    }));
+    all
+}
+
 /// A record and what of its snapshot Redis does not have yet.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -89,6 +107,8 @@ struct Known {
     raw: Vec<u8>,
     /// None when there is no record, or none that this release can read.
     record: Option<Current>,
+    /// What an earlier release has left, in place of a record of this one.
+    earlier: Option<Current>,
     /// The snapshot's keys.
     keys: Vec<String>,
     /// Whether all of them are there, as far as is known.
@@ -122,6 +142,11 @@ impl Publisher {
         self.known.record.as_ref()
     }
 
+    /// The record that an earlier release has left: to be replaced.
+    pub(crate) fn earlier(&self) -> Option<&Current> {
+        self.known.earlier.as_ref()
+    }
+
     /// Takes note that there has been this generation, whatever Redis knows.
     pub(crate) fn note_generation(&mut self, generation: u64) {
         self.newest = self.newest.max(generation);
@@ -133,33 +158,33 @@ impl Publisher {
     /// When it cannot be read, or a newer release wrote it.
     pub async fn reload(&mut self) -> Result<(), PublishError> {
         let raw = current(&self.store).await?;
-        let record = match raw.is_empty() {
-            true => None,
-            false => match Current::parse(&raw) {
-                Ok(record) => Some(record),
+        let (mut record, mut earlier) = (None, None);
+        if !raw.is_empty() {
+            match Current::parse(&raw) {
+                Ok(parsed) => record = Some(parsed),
                 Err(error @ RecordError::Version(version)) if version > VERSION => {
                     return Err(PublishError::Newer(error));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the current record cannot be used: it will be replaced");
-                    None
+                    earlier = Current::parse_earlier(&raw);
                 }
-            },
-        };
-        self.set(raw, record);
+            }
+        }
+        self.set(raw, record, earlier);
         Ok(())
     }
 
-    fn set(&mut self, raw: Vec<u8>, record: Option<Current>) {
-        let keys = record
-            .as_ref()
-            .map_or_else(Vec::new, |record| record.keys(&self.store.keys));
-        if let Some(record) = &record {
-            self.note_generation(record.generation);
-        }
+    fn set(&mut self, raw: Vec<u8>, record: Option<Current>, earlier: Option<Current>) {
+        let found = record.as_ref().or(earlier.as_ref());
+        let (keys, generation) = found.map_or_else(Default::default, |found| {
+            (found.keys(&self.store.keys), found.generation)
+        });
+        self.note_generation(generation);
         self.known = Known {
             raw,
             record,
+            earlier,
             keys,
             is_whole: true,
         };
@@ -226,7 +251,7 @@ impl Publisher {
             sleep(wait).await;
         }
         let raw = snapshot.record.to_json().into_bytes();
-        self.set(raw, Some(snapshot.record));
+        self.set(raw, Some(snapshot.record), None);
         Ok(())
     }
 

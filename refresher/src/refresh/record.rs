@@ -8,7 +8,7 @@ use domain::incident::IncidentType;
 use grouping::encode::Encoded;
 use grouping::endpoint::PerEndpoint;
 
-use super::build::Summary;
+use super::build::Facts;
 
 /// When a snapshot changed last, and when it was confirmed. Milliseconds, of Redis's clock.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +37,7 @@ impl Timestamps {
 pub(super) fn new(
     generation: u64,
     types: &[IncidentType],
-    summary: &Summary,
+    facts: &Facts,
     encoded: &[Encoded],
     freshness: PerEndpoint<Freshness>,
     times: Timestamps,
@@ -45,17 +45,18 @@ pub(super) fn new(
     Current {
         version: VERSION,
         generation,
-        etag: summary.etag.clone(),
+        etag: facts.etag.clone(),
         published_at_ms: times.published_ms,
         checked_at_ms: times.checked_ms,
         interval_ms: times.interval_ms,
         recovered_at_ms: times.recovered_ms,
-        employees: summary.employees,
+        employees: facts.employees,
         report: bodies(encoded, Document::Report),
         unattributed: bodies(encoded, Document::Unattributed),
         rejected: bodies(encoded, Document::Rejected),
-        types: type_summaries(types, summary, freshness.incidents),
-        identities: identities_summary(summary, freshness.identities),
+        summary: bodies(encoded, Document::Summary),
+        types: type_summaries(types, facts, freshness.incidents),
+        identities: identities_summary(facts, freshness.identities),
     }
 }
 
@@ -63,7 +64,7 @@ pub(super) fn new(
 pub(super) fn recounted(
     current: &Current,
     types: &[IncidentType],
-    summary: &Summary,
+    facts: &Facts,
     freshness: PerEndpoint<Freshness>,
     times: Timestamps,
 ) -> Current {
@@ -71,9 +72,9 @@ pub(super) fn recounted(
         checked_at_ms: times.checked_ms,
         interval_ms: times.interval_ms,
         recovered_at_ms: times.recovered_ms,
-        employees: summary.employees,
-        types: type_summaries(types, summary, freshness.incidents),
-        identities: identities_summary(summary, freshness.identities),
+        employees: facts.employees,
+        types: type_summaries(types, facts, freshness.incidents),
+        identities: identities_summary(facts, freshness.identities),
         ..current.clone()
     }
 }
@@ -116,23 +117,25 @@ fn bodies(encoded: &[Encoded], document: Document) -> Bodies {
 
 fn type_summaries(
     types: &[IncidentType],
-    summary: &Summary,
+    facts: &Facts,
     freshness: Vec<Freshness>,
 ) -> Vec<TypeSummary> {
-    let types = types.iter().zip(&summary.counts).zip(freshness);
+    let rows = facts.counts.iter().zip(&facts.priorities);
+    let types = types.iter().zip(rows).zip(freshness);
     types
-        .map(|((kind, counts), freshness)| TypeSummary {
+        .map(|((kind, (counts, priorities)), freshness)| TypeSummary {
             name: kind.name.clone(),
             counts: *counts,
+            priorities: *priorities,
             freshness,
         })
         .collect()
 }
 
-fn identities_summary(summary: &Summary, freshness: Freshness) -> IdentitiesSummary {
+fn identities_summary(facts: &Facts, freshness: Freshness) -> IdentitiesSummary {
     IdentitiesSummary {
-        entries: summary.identities,
-        rejected: summary.rejected_identities,
+        entries: facts.identities,
+        rejected: facts.rejected_identities,
         freshness,
     }
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use domain::contract::record::Current;
 use redis::InfoDict;
 use tokio::time::{Instant, timeout};
 
@@ -16,8 +17,10 @@ use crate::store::Store;
 /// How long it may take to find the last good snapshot in the history, until upstream is asked.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(20);
 
-/// What is said of an endpoint whose last good answer is served again.
-const UNCONFIRMED: &str = "recovered after Redis was lost; upstream has not answered since";
+/// What is said of an endpoint whose last good answer is served again after Redis was lost, and after the
+/// service was upgraded.
+const RECOVERED: &str = "recovered after Redis was lost; upstream has not answered since";
+const UPGRADED: &str = "taken over from an earlier release; upstream has not answered since";
 
 impl Refresher {
     /// Takes over where another refresher, or an earlier run, has left off. Where Redis has lost the
@@ -41,7 +44,8 @@ impl Refresher {
                 "Redis has lost the snapshot: serving it again"
             );
             let times = Timestamps::of(lost);
-            self.serve_again(leadership, times).await?;
+            self.publisher.invalidate();
+            self.serve_again(leadership, times, RECOVERED).await?;
             self.lost = None;
             return Ok(());
         }
@@ -53,7 +57,10 @@ impl Refresher {
                 restore(&self.store, record, types, sources, self.largest).await?;
                 Ok(())
             }
-            None => self.recover(leadership).await,
+            None => match self.publisher.earlier().cloned() {
+                Some(earlier) => self.upgrade(leadership, &earlier).await,
+                None => self.recover(leadership).await,
+            },
         }
     }
 
@@ -69,6 +76,26 @@ impl Refresher {
             );
         }
         self.eviction = policy;
+    }
+
+    /// Serves in this release's format what an earlier one has left: nobody else could read it.
+    async fn upgrade(
+        &mut self,
+        leadership: &Leadership,
+        earlier: &Current,
+    ) -> Result<(), RefreshError> {
+        self.map_entries = earlier.identities.entries;
+        let (types, sources) = (&self.types, &mut self.sources);
+        restore(&self.store, earlier, types, sources, self.largest).await?;
+        if !self.is_buildable() {
+            return self.recover(leadership).await;
+        }
+        tracing::info!(
+            generation = earlier.generation,
+            "an earlier release has left a snapshot: serving it in this one's format"
+        );
+        self.serve_again(leadership, Timestamps::of(earlier), UPGRADED)
+            .await
     }
 
     /// Serves the newest whole snapshot of the history, if there is one.
@@ -102,21 +129,23 @@ impl Refresher {
             generation = manifest.record.generation,
             "Redis has no snapshot: serving the last one of the history"
         );
-        self.serve_again(leadership, Timestamps::of(&manifest.record))
+        self.publisher.invalidate();
+        self.serve_again(leadership, Timestamps::of(&manifest.record), RECOVERED)
             .await
     }
 
-    /// Publishes what the last good answers give, marked as what it is.
+    /// Publishes what the last good answers give, marked as what it is, and `why`.
     async fn serve_again(
         &mut self,
         leadership: &Leadership,
         times: Timestamps,
+        why: &str,
     ) -> Result<(), RefreshError> {
         if !self.is_buildable() {
             return Ok(());
         }
         for source in self.sources.iter_mut() {
-            source.failure.get_or_insert_with(|| UNCONFIRMED.to_owned());
+            source.failure.get_or_insert_with(|| why.to_owned());
         }
         let started = Instant::now();
         let context = RefreshContext {
@@ -127,7 +156,7 @@ impl Refresher {
             fetching: Duration::ZERO,
             recovered: Some(times),
         };
-        self.publish_anew(&context).await?;
+        self.replace(&context).await?;
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! The whole system over real sockets: upstream, refresher, Redis, component. One program, so that
 //! tests that wait do so at the same time.
 
+mod asking;
 mod browser;
 mod cli;
 mod cold_start;
@@ -9,6 +10,7 @@ mod endpoints;
 mod every_fault;
 mod explain;
 mod faults;
+mod former_release;
 mod golden;
 mod guessing;
 mod history;

@@ -96,9 +96,12 @@ return protected(function()
         end
         return table.concat(pieces)
       end
-      -- The first place from `place` on whose ordinal is not below `bound`.
+      -- The first place from `place` on whose ordinal is not below `bound`: mostly it is near.
       local function reaching(place, bound)
-        local last = upto
+        local last, step = place, 1
+        while last < upto and ordinal(last) < bound do
+          place, last, step = last + 1, math.min(last + step, upto), step * 2
+        end
         while place < last do
           local middle = math.floor((place + last) / 2)
           if ordinal(middle) < bound then
@@ -108,6 +111,9 @@ return protected(function()
           end
         end
         return place
+      end
+      if from < upto and ordinal(upto - 1) >= rows then
+        error('DAMAGED the list of rows of this generation', 0)
       end
       local place = from
       for number, lane in ipairs(lanes) do
