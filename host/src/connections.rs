@@ -7,7 +7,10 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
@@ -45,6 +48,7 @@ pub(crate) struct Connections {
     /// Those of them that clients may have which were refused lately.
     refused_requests: Arc<Semaphore>,
     refused: Mutex<HashMap<IpAddr, Instant>>,
+    drained: AtomicBool,
 }
 
 /// Whoever is at the other end of one connection or several.
@@ -106,7 +110,18 @@ impl Connections {
             limits,
             open: Mutex::default(),
             freed: Notify::new(),
+            drained: AtomicBool::new(false),
         }
+    }
+
+    /// The server is about to end: from now on, no connection is kept after an answer.
+    pub(crate) fn drain(&self) {
+        self.drained.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether no connection is kept after an answer any more.
+    pub(crate) fn are_drained(&self) -> bool {
+        self.drained.load(Ordering::Relaxed)
     }
 
     /// Gives a newcomer from `peer` a place, if need be that of the connection which has waited the

@@ -8,7 +8,7 @@ use std::{
 
 use thiserror::Error;
 use wasmtime::{
-    Config, Engine,
+    Cache, CacheConfig, Config, Engine,
     component::{Component, HasData, Linker, ResourceTable},
 };
 use wasmtime_wasi::{
@@ -50,16 +50,19 @@ pub struct ProgramError {
 }
 
 impl Program {
-    /// Compiles a component's file.
+    /// Compiles a component's file, or takes what an earlier run made of it from the folder `cache`: what
+    /// is there is run as it is, so nobody else may write there.
     ///
     /// # Errors
     /// If it cannot be read, is no component, handles no requests (`wasi:http/handler@0.3`), or
-    /// imports what this host does not offer.
-    pub fn compile(path: &Path) -> Result<Self, ProgramError> {
-        compile(path).map(Self).map_err(|error| ProgramError {
-            path: path.to_owned(),
-            reason: format!("{error:#}").replace('\n', " "),
-        })
+    /// imports what this host does not offer; or if the folder cannot be used.
+    pub fn compile(path: &Path, cache: Option<&Path>) -> Result<Self, ProgramError> {
+        compile(path, cache)
+            .map(Self)
+            .map_err(|error| ProgramError {
+                path: path.to_owned(),
+                reason: format!("{error:#}").replace('\n', " "),
+            })
     }
 
     /// What makes instances of it.
@@ -73,8 +76,8 @@ impl Program {
     }
 }
 
-fn compile(path: &Path) -> wasmtime::Result<ServicePre<InstanceState>> {
-    let engine = engine()?;
+fn compile(path: &Path, cache: Option<&Path>) -> wasmtime::Result<ServicePre<InstanceState>> {
+    let engine = engine(cache)?;
     let component = Component::from_file(&engine, path)?;
     let mut linker = Linker::new(&engine);
     link_wasi(&mut linker)?;
@@ -86,8 +89,14 @@ fn compile(path: &Path) -> wasmtime::Result<ServicePre<InstanceState>> {
     ServicePre::new(linker.instantiate_pre(&component)?)
 }
 
-fn engine() -> wasmtime::Result<Engine> {
+fn engine(cache: Option<&Path>) -> wasmtime::Result<Engine> {
     let mut config = Config::new();
+    if let Some(folder) = cache {
+        // It wants to know the folder wherever this process goes.
+        let mut settings = CacheConfig::new();
+        settings.with_directory(std::path::absolute(folder)?);
+        config.cache(Some(Cache::new(settings)?));
+    }
     config
         .wasm_component_model_async(true)
         .epoch_interruption(true)

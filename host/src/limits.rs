@@ -33,7 +33,9 @@ pub struct Limits {
     pub stall_timeout: Duration,
     /// How long a request may wait for its turn.
     pub queue_timeout: Duration,
-    /// How long the requests in flight have when the server ends.
+    /// How long the server goes on when it is told to end, so that a load balancer takes it out first.
+    pub drain_time: Duration,
+    /// How long the requests in flight have when the server ends, after [`Limits::drain_time`].
     pub shutdown_grace: Duration,
 }
 
@@ -47,6 +49,7 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(75),
             stall_timeout: Duration::from_secs(30),
             queue_timeout: Duration::from_secs(5),
+            drain_time: Duration::ZERO,
             shutdown_grace: Duration::from_secs(5),
         }
     }

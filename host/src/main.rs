@@ -30,7 +30,8 @@ use tokio::{
 /// A variable's value comes from --variable, else from the environment's SPIN_VARIABLE_<NAME in
 /// upper case>, else from the manifest's default.
 ///
-/// SIGTERM or SIGINT ends it: requests in flight have 5 seconds to finish.
+/// SIGTERM or SIGINT ends it: after --drain-time it takes no further connection, and requests in flight
+/// have 5 seconds to finish.
 ///
 /// Exit codes: 0 ended by a signal; 1 it could not run; 2 wrong usage or manifest.
 #[derive(Parser)]
@@ -45,7 +46,7 @@ struct Arguments {
     listen: SocketAddr,
 
     /// Sets a variable. NAME=@FILE takes the value from a file, so that a secret need not be an
-    /// argument, which other users of the machine can see.
+    /// argument, which other users of the machine can see; a line break at its end does not count.
     #[arg(long = "variable", value_name = "NAME=VALUE", value_parser = parse_variable)]
     variables: Vec<(String, String)>,
 
@@ -82,10 +83,20 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value_t = Limits::default().requests, value_parser = parse_count)]
     max_requests: usize,
 
+    /// How long it goes on when it is told to end, so that a load balancer takes it out first: meanwhile
+    /// /readyz is answered 503, and every answer closes its connection: 5s, 500ms, 5.
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_time)]
+    drain_time: Duration,
+
     /// A proxy, or a network of proxies, that speaks for many clients and has no share of its own:
     /// 10.0.0.1, 10.0.0.0/8; several with commas.
     #[arg(long = "trusted-proxy", value_name = "ADDRESS", env = "TRUSTED_PROXIES", value_parser = parse_proxies, default_value = "")]
     trusted_proxies: Vec<Vec<IpNet>>,
+
+    /// Keeps the compiled component in this folder, so that the next start takes a tenth of the time.
+    /// What is there is run as it is: nobody else may write to it.
+    #[arg(long, value_name = "FOLDER", env = "HOST_COMPILATION_CACHE")]
+    compilation_cache: Option<PathBuf>,
 }
 
 impl Arguments {
@@ -95,6 +106,7 @@ impl Arguments {
             connections: self.max_connections.unwrap_or(allowed),
             requests: self.max_requests,
             trusted_proxies: self.trusted_proxies.concat(),
+            drain_time: self.drain_time,
             ..Limits::default()
         }
     }
@@ -119,7 +131,10 @@ fn parse_variable(argument: &str) -> Result<(String, String), String> {
     let value = match value.strip_prefix('@') {
         None => value.to_owned(),
         Some(file) => {
-            std::fs::read_to_string(file).map_err(|error| format!("cannot read {file}: {error}"))?
+            let text = std::fs::read_to_string(file)
+                .map_err(|error| format!("cannot read {file}: {error}"))?;
+            let text = text.strip_suffix('\n').unwrap_or(&text);
+            text.strip_suffix('\r').unwrap_or(text).to_owned()
         }
     };
     Ok((name.to_owned(), value))
@@ -197,7 +212,8 @@ async fn run(application: Application, arguments: &Arguments) -> anyhow::Result<
     let listener = TcpListener::bind(arguments.listen)
         .await
         .with_context(|| format!("cannot listen on {}", arguments.listen))?;
-    let program = Program::compile(&application.component)?;
+    let cache = arguments.compilation_cache.as_deref();
+    let program = Program::compile(&application.component, cache)?;
     // Whoever started it may not want to know.
     let _ = writeln!(
         io::stdout(),
@@ -253,6 +269,10 @@ mod tests {
         assert_eq!(parse_variable("a=b=c"), pair("a", "b=c"));
         assert_eq!(parse_variable("a="), pair("a", ""));
         assert!(parse_variable("a").is_err());
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "b\n\r\n").unwrap();
+        let argument = format!("a=@{}", file.path().display());
+        assert_eq!(parse_variable(&argument), pair("a", "b\n"));
         let error = parse_variable("a=@/nowhere/at/all").unwrap_err();
         assert!(error.contains("/nowhere/at/all"), "{error}");
     }

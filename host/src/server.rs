@@ -1,11 +1,13 @@
 //! The HTTP server: connections in, requests to instances of the component, answers out.
 
-use std::{convert::Infallible, future::poll_fn, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible, future::poll_fn, net::SocketAddr, pin::pin, sync::Arc, time::Duration,
+};
 
 use bytes::Bytes;
 use http::{
     HeaderValue, Request, Response, StatusCode,
-    header::{CONTENT_TYPE, RETRY_AFTER},
+    header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER},
 };
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
@@ -49,6 +51,15 @@ const BUSY: &str = concat!(
     r#""detail":"Too many requests are being answered. Try again in a second."}"#,
 );
 
+/// Where a load balancer asks whether requests may come.
+const READINESS: &str = "/readyz";
+
+/// The answer there when the server is about to end (RFC 9457).
+const ENDING: &str = concat!(
+    r#"{"type":"about:blank","title":"Service Unavailable","status":503,"#,
+    r#""detail":"This server is about to end. Ask another one."}"#,
+);
+
 /// A component behind a socket that is listened to.
 pub struct Server {
     listener: TcpListener,
@@ -76,16 +87,22 @@ impl Server {
         }
     }
 
-    /// Answers requests until `shutdown` is ready, then lets those in flight finish within
-    /// [`Limits::shutdown_grace`].
+    /// Answers requests until `shutdown` is ready and for [`Limits::drain_time`] more, in which it says
+    /// that it is about to end; then lets those in flight finish within [`Limits::shutdown_grace`].
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let ending = GracefulShutdown::new();
         // What is in it ends when this function does.
         let mut tasks = JoinSet::new();
-        tokio::select! {
-            () = self.accept(&ending, &mut tasks) => {}
-            () = self.connections.sweep() => {}
-            () = shutdown => {}
+        {
+            let mut serving = pin!(async {
+                tokio::join!(self.accept(&ending, &mut tasks), self.connections.sweep());
+            });
+            tokio::select! {
+                () = &mut serving => {}
+                () = shutdown => {}
+            }
+            self.connections.drain();
+            let _ = timeout(self.limits.drain_time, serving).await;
         }
         // Nobody is to wait in the queue of a socket that nobody accepts from.
         drop(self.listener);
@@ -184,7 +201,15 @@ async fn respond(
     connection.asked();
     // Whoever does not read gets no more to read.
     poll_fn(|context| connection.poll_room(context)).await;
-    let answer = answer(handler, &all, &connection, &ends, request).await;
+    let mut answer = match all.are_drained() && request.uri().path() == READINESS {
+        true => unavailable(ENDING),
+        false => answer(handler, &all, &connection, &ends, request).await,
+    };
+    if all.are_drained() {
+        // Whoever keeps the connection would send the next request to a server that has gone.
+        let close = HeaderValue::from_static("close");
+        answer.headers_mut().insert(CONNECTION, close);
+    }
     Ok(answer.map(|body| Answer::new(body, connection)))
 }
 
@@ -203,7 +228,7 @@ async fn answer(
         return empty(StatusCode::PAYLOAD_TOO_LARGE);
     };
     let Some(permit) = all.permit(connection).await else {
-        return busy();
+        return unavailable(BUSY);
     };
     // The component goes on with a request whose client has gone: it counts until it is done.
     let handling = tokio::spawn(async move {
@@ -253,8 +278,8 @@ fn empty(status: StatusCode) -> Response<WasiBody> {
     response
 }
 
-fn busy() -> Response<WasiBody> {
-    let mut response = Response::new(whole(BUSY));
+fn unavailable(problem: &'static str) -> Response<WasiBody> {
+    let mut response = Response::new(whole(problem));
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     let headers = response.headers_mut();
     headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));

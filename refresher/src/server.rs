@@ -14,9 +14,6 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use url::{Host, Url};
 
-/// How long the server may take to end after SIGTERM.
-const GRACE: Duration = Duration::from_millis(2500);
-
 /// How long what the server printed last may take to be passed on.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
@@ -52,6 +49,8 @@ pub(crate) enum ServerError {
 pub(crate) struct Server {
     child: Child,
     group: Option<Pid>,
+    /// How long it may take to end after SIGTERM.
+    grace: Duration,
     health: watch::Receiver<Option<Url>>,
     passing_on: JoinHandle<()>,
 }
@@ -113,7 +112,8 @@ pub(crate) fn exec(parent: u32, words: &[String]) -> ServerError {
 
 impl Server {
     /// Starts `words`: a program and its arguments, with `environment` beside ours. What it writes goes
-    /// where ours goes. Without `health`, its first `http://` address in there tells where it answers `/healthz`.
+    /// where ours goes. Without `health`, its first `http://` address in there tells where it answers `/healthz`. It
+    /// has `grace` to end.
     ///
     /// # Errors
     /// When there is no such program, or it may not be run.
@@ -121,6 +121,7 @@ impl Server {
         words: &[String],
         environment: &[(&str, String)],
         health: Option<Url>,
+        grace: Duration,
     ) -> Result<Self, ServerError> {
         let program = words.first().ok_or(ServerError::Empty)?;
         let mut child = mortal(words)
@@ -141,6 +142,7 @@ impl Server {
         Ok(Self {
             child,
             group,
+            grace,
             health,
             passing_on,
         })
@@ -169,7 +171,7 @@ impl Server {
     /// Ends the server in bounded time: it may end in good order, then it is killed.
     pub(crate) async fn end(mut self) {
         self.signal(Signal::TERM);
-        match timeout(GRACE, self.child.wait()).await {
+        match timeout(self.grace, self.child.wait()).await {
             Ok(Ok(status)) => tracing::info!(%status, "the server has ended"),
             Ok(Err(error)) => tracing::error!(%error, "cannot wait for the server"),
             Err(_) => tracing::warn!("the server did not end in time: it is killed"),

@@ -36,6 +36,8 @@ impl Certificates {
         ] {
             fs::write(folder.path().join(name), text).expect("a file");
         }
+        let bundle = server.pem() + &server_key.serialize_pem();
+        fs::write(folder.path().join("bundle.pem"), bundle).expect("a file");
         Self { folder }
     }
 
@@ -43,6 +45,12 @@ impl Certificates {
     #[must_use]
     pub fn issuer(&self) -> PathBuf {
         self.folder.path().join("issuer.pem")
+    }
+
+    /// The server's certificate and its key in one file.
+    #[must_use]
+    pub fn bundle(&self) -> PathBuf {
+        self.folder.path().join("bundle.pem")
     }
 
     /// The server's certificate and its key.

@@ -1,14 +1,18 @@
 //! An HTTP client that shows an answer as it came: nothing is decoded, followed or retried.
 
+use std::fs;
 use std::io::Read as _;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use brotli::Decompressor;
 use bytes::Bytes;
 use flate2::read::GzDecoder;
 use reqwest::header::HeaderMap;
-use reqwest::{Method, RequestBuilder, StatusCode, redirect};
+use reqwest::{Certificate, ClientBuilder, Method, RequestBuilder, StatusCode, redirect};
 use serde_json::Value;
+
+use crate::certificates::Certificates;
 
 /// The user id of the service under test, and of its upstream.
 pub const ID: &str = "auditor";
@@ -47,17 +51,24 @@ impl Client {
     /// When no client can be made.
     #[must_use]
     pub fn new(url: &str) -> Self {
-        // The refresher's features make reqwest want one, though there is no TLS here. Another
-        // client may have installed it.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .timeout(Duration::from_secs(60))
-            .build()
-            .expect("a client");
+        Self::build(url, builder())
+    }
+
+    /// A client of the server at `url`, which has a certificate of `certificates`, as seen from the address
+    /// `from` of this machine.
+    ///
+    /// # Panics
+    /// When no client can be made.
+    #[must_use]
+    pub fn with_tls(url: &str, certificates: &Certificates, from: IpAddr) -> Self {
+        let issuer = fs::read(certificates.issuer()).expect("a file");
+        let issuer = Certificate::from_pem(&issuer).expect("a certificate");
+        Self::build(url, builder().tls_certs_only([issuer]).local_address(from))
+    }
+
+    fn build(url: &str, builder: ClientBuilder) -> Self {
         Self {
-            http,
+            http: builder.build().expect("a client"),
             url: url.to_owned(),
         }
     }
@@ -125,6 +136,16 @@ impl Client {
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}{path}", self.url))
     }
+}
+
+fn builder() -> ClientBuilder {
+    // The refresher's features make reqwest want one, be there TLS or not. Another client may have
+    // installed it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .redirect(redirect::Policy::none())
+        .no_proxy()
+        .timeout(Duration::from_secs(60))
 }
 
 async fn whole(request: RequestBuilder) -> Result<Answer, reqwest::Error> {

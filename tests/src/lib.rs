@@ -1,13 +1,16 @@
 //! Starts the parts of the system as processes of their own, each test with its own set, and ends
 //! them with it.
 
+mod balancer;
 mod browser;
 mod certificates;
 mod client;
 mod clock;
 mod made;
+mod names;
 mod process;
 mod proxy;
+mod readers;
 mod redis;
 mod sentinel;
 mod service;
@@ -15,15 +18,18 @@ mod snapshot;
 mod system;
 mod upstream;
 
+pub use balancer::{Balancer, haproxy};
 pub use browser::{Browser, Key, driver};
 pub use certificates::Certificates;
 pub use client::{Answer, Client, HASH, HASHED_PASSWORD, ID, PASSWORD};
 pub use clock::Clock;
 pub use made::{MadeRow, MadeSnapshot};
+pub use names::Names;
 pub use process::{
     Process, Signal, TempDir, manifest, on_a_small_disk, program, until, with_ignored,
 };
 pub use proxy::{Mode, Proxy};
+pub use readers::Readers;
 pub use redis::Redis;
 pub use sentinel::Sentinel;
 pub use service::Service;

@@ -193,6 +193,16 @@ impl Process {
         kill_process(pid, signal).expect("the process is ours");
     }
 
+    /// What Linux says of its memory under this name (`VmRSS` now, `VmHWM` at most so far; see proc(5)), in
+    /// bytes; none once it has ended.
+    #[must_use]
+    pub fn memory(&self, name: &str) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id()?)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let kib = line?.trim_matches([':', '\t', ' ']).strip_suffix(" kB")?;
+        Some(kib.trim().parse::<u64>().ok()? << 10)
+    }
+
     /// From now on, no file that it writes may grow beyond `bytes`, as on a full disk; without, any may
     /// again. It must have been started with [`on_a_small_disk`].
     ///

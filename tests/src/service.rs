@@ -42,8 +42,24 @@ impl Service {
         settings: &[(&str, &str)],
         variables: &[(&str, &str)],
     ) -> Self {
-        let (server, environment) = server_command(redis, "127.0.0.1:0");
-        let mut command = refresher(&[task, "--server", &server], redis, upstream, settings);
+        let (server, _) = server_command(redis, "127.0.0.1:0");
+        let arguments = [task, "--server", &server];
+        Self::start_with(&arguments, redis, upstream, settings, variables).await
+    }
+
+    /// As [`Service::start`], with these arguments of the refresher, among them the command that serves.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn start_with(
+        arguments: &[&str],
+        redis: &Redis,
+        upstream: &Upstream,
+        settings: &[(&str, &str)],
+        variables: &[(&str, &str)],
+    ) -> Self {
+        let (_, environment) = server_command(redis, "127.0.0.1:0");
+        let mut command = refresher(arguments, redis, upstream, settings);
         command.envs(environment);
         for (name, value) in variables {
             command.env(format!("SPIN_VARIABLE_{}", name.to_uppercase()), value);

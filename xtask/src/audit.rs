@@ -21,7 +21,7 @@ pub(crate) struct Options {
 
 /// Checks both lock files against advisories and against what `deny.toml` accepts.
 pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
-    let program = setup::cargo_tool("cargo-deny", "0.20.2", task)?;
+    let program = setup::cargo_tool("cargo-deny", "0.20.2", &[], task)?;
     let mut config = task.root.join("deny.toml");
     let mut replace = None;
     if let Some(db) = &options.db {

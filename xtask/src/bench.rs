@@ -3,11 +3,11 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use xshell::{Cmd, cmd};
 
-use crate::task::{Task, on_path, say};
+use crate::task::{Task, say};
 use crate::{build, setup};
 
 /// What is taken from Debian where the machine has it not: the package, and its program.
@@ -93,28 +93,5 @@ pub(crate) fn with_contenders<'a>(
 
 /// A Python of our own with the packages that are compared with.
 fn python(task: &Task) -> Result<PathBuf> {
-    let requirements = task.root.join("benches/requirements.txt");
-    let folder = task.setup.join("python");
-    let python = folder.join("bin/python");
-    let installed = folder.join("requirements.txt");
-    let wanted = task.sh.read_file(&requirements)?;
-    let found = task
-        .sh
-        .read_file(&installed)
-        .ok()
-        .filter(|_| python.exists());
-    if found.as_ref() == Some(&wanted) {
-        return Ok(python);
-    }
-    let system = on_path("python3").context("the benchmarks need python3: install it")?;
-    let make = cmd!(task.sh, "{system} -m venv --clear {folder}");
-    task.run("making a Python for the benchmarks", make)
-        .context("python3 cannot make an environment: install python3-venv")?;
-    let install = cmd!(
-        task.sh,
-        "{python} -m pip install --quiet --requirement {requirements}"
-    );
-    task.run("fetching DuckDB, Polars, pandas and Flask", install)?;
-    task.sh.write_file(&installed, wanted)?;
-    Ok(python)
+    setup::python::environment("python", "benches/requirements.txt", task)
 }

@@ -12,16 +12,36 @@ use crate::task::Task;
 /// The programs that the service consists of, as cargo's arguments.
 pub(crate) const SERVICE: [&str; 3] = ["--bin=refresher", "--bin=host", "--bin=demo-upstream"];
 
+/// The manifest of the component that our own host runs, and that of Spin 4.1.
+const MANIFEST: &str = "spin.toml";
+
+/// That of Spin 4.0.
+const OLDER_MANIFEST: &str = "spin-4.0.toml";
+
 /// Builds the component, and what `targets` says as cargo understands it. No package is to be named: what
 /// cargo selects decides the features of shared crates, and other features have them compiled anew.
 pub(crate) fn run(targets: &[&str], task: &Task) -> Result<()> {
-    let (command, source) = component(&task.sh.read_file(task.root.join("spin.toml"))?)?;
     let programs = task.cargo("build").args(targets);
     task.run(
         "building the programs (some minutes the first time)",
         programs,
     )?;
-    task.run("building the component", cmd!(task.sh, "sh -c {command}"))?;
+    component(MANIFEST, task)
+}
+
+/// Builds the component for the older Spin, too.
+pub(crate) fn older_component(task: &Task) -> Result<()> {
+    component(OLDER_MANIFEST, task)
+}
+
+/// Builds a component as its manifest says.
+fn component(manifest: &str, task: &Task) -> Result<()> {
+    let text = task.sh.read_file(task.root.join(manifest))?;
+    let (command, source) = how_to_build(&text).with_context(|| manifest.to_owned())?;
+    task.run(
+        &format!("building the component of {manifest}"),
+        cmd!(task.sh, "sh -c {command}"),
+    )?;
     // The manifest names a file in the target folder of the repository; where cargo builds into another
     // one, the component is copied.
     let expected = task.root.join(&source);
@@ -38,8 +58,8 @@ pub(crate) fn run(targets: &[&str], task: &Task) -> Result<()> {
 }
 
 /// How the manifest says that `spin build` builds the component, and the file that this makes.
-fn component(manifest: &str) -> Result<(String, String)> {
-    let manifest: toml::Table = manifest.parse().context("spin.toml")?;
+fn how_to_build(manifest: &str) -> Result<(String, String)> {
+    let manifest: toml::Table = manifest.parse()?;
     let components = manifest.get("component").and_then(toml::Value::as_table);
     let component = components.and_then(|components| components.values().next());
     let text = |path: &[&str]| {
@@ -48,21 +68,26 @@ fn component(manifest: &str) -> Result<(String, String)> {
             .try_fold(component?, |value, key| value.get(key));
         value?.as_str().map(str::to_owned)
     };
-    let command = text(&["build", "command"]).context("spin.toml has no build.command")?;
-    let source = text(&["source"]).context("spin.toml has no component with a source")?;
+    let command = text(&["build", "command"]).context("it has no build.command")?;
+    let source = text(&["source"]).context("it has no component with a source")?;
     Ok((command, source))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::component;
+    use super::how_to_build;
 
     #[test]
     fn the_manifest_says_how_the_component_is_built() {
-        let (command, source) = component(include_str!("../../spin.toml")).unwrap();
-        assert!(command.starts_with("cargo build "), "{command}");
-        assert!(source.ends_with("/api_component.wasm"), "{source}");
-        let error = component("[component.api]\nsource = 'a.wasm'").unwrap_err();
-        assert_eq!(error.to_string(), "spin.toml has no build.command");
+        for manifest in [
+            include_str!("../../spin.toml"),
+            include_str!("../../spin-4.0.toml"),
+        ] {
+            let (command, source) = how_to_build(manifest).unwrap();
+            assert!(command.starts_with("cargo build "), "{command}");
+            assert!(source.starts_with("target/") && source.ends_with(".wasm"));
+        }
+        let error = how_to_build("[component.api]\nsource = 'a.wasm'").unwrap_err();
+        assert_eq!(error.to_string(), "it has no build.command");
     }
 }

@@ -26,7 +26,7 @@ pub(crate) struct Options {
 /// Fuzzes one target after the other. What was found interesting is kept in the target folder, and is
 /// where the next run begins.
 pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
-    let cargo_fuzz = setup::cargo_tool("cargo-fuzz", "0.13.2", task)?;
+    let cargo_fuzz = setup::cargo_tool("cargo-fuzz", "0.13.2", &[], task)?;
     let known = cmd!(task.sh, "{cargo_fuzz} fuzz list --fuzz-dir fuzz")
         .quiet()
         .read()?;

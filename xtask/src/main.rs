@@ -7,6 +7,7 @@ mod audit;
 mod bench;
 mod build;
 mod fuzz;
+mod garage;
 mod guard;
 mod mutants;
 mod screenshot;
@@ -52,6 +53,10 @@ enum Commands {
     Soak(soak::Options),
     /// Take the picture of the dashboard that stands in the README
     Screenshot,
+    /// Record the history on three nodes of Garage, and kill and lose them: nothing may be lost
+    ///
+    /// Installs Garage into the target folder the first time, which takes some minutes.
+    Garage,
     /// Fuzz all code that reads what comes from outside
     ///
     /// Installs cargo-fuzz into the target folder the first time. An input on which a check fails is
@@ -87,6 +92,7 @@ fn run(command: Commands) -> anyhow::Result<()> {
         Commands::Bench(options) => bench::run(&options, &task),
         Commands::Soak(options) => soak::run(&options, &task),
         Commands::Screenshot => screenshot::run(&task),
+        Commands::Garage => garage::run(&task),
         Commands::Fuzz(options) => fuzz::run(&options, &task),
         Commands::Mutants(options) => mutants::run(&options, &task),
         Commands::Audit(options) => audit::run(&options, &task),

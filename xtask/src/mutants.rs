@@ -23,7 +23,7 @@ pub(crate) struct Options {
 
 /// Runs cargo-mutants, shows what no test noticed, and the share of what one did.
 pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
-    let program = setup::cargo_tool("cargo-mutants", "27.1.0", task)?;
+    let program = setup::cargo_tool("cargo-mutants", "27.1.0", &[], task)?;
     let redis = setup::run(task)?;
     let folder = task.target.join("mutants");
     task.sh.remove_path(&folder)?;

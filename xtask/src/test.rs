@@ -6,8 +6,8 @@ use anyhow::Result;
 use clap::Args;
 use xshell::Cmd;
 
-use crate::setup::RedisServer;
 use crate::setup::browser::Browser;
+use crate::setup::{RedisServer, python};
 use crate::task::{Task, say};
 use crate::{bench, build, setup};
 
@@ -30,25 +30,28 @@ pub(crate) fn with_places<'a>(cmd: Cmd<'a>, redis: &RedisServer, task: &Task) ->
         .env(
             "EMPLOYEE_INCIDENTS_SPIN_MANIFEST",
             task.root.join("spin.toml"),
-        ))
+        )
+        // So that of the hundreds of hosts only the first compiles the component.
+        .env("HOST_COMPILATION_CACHE", task.setup.join("compiled")))
 }
 
-/// Tells the tests where a browser is and axe, where they can be had: what needs them says aloud that it is
-/// skipped without. Gives the `PATH`, too.
+/// A `PATH` on which HAProxy is found, where it can be had: the tests that need it say aloud that they are
+/// skipped without.
+fn with_haproxy(path: OsString, task: &Task) -> OsString {
+    setup::on_a_path("haproxy", "haproxy", path.clone(), task).unwrap_or_else(|error| {
+        say(&format!("no HAProxy: {error:#}"));
+        path
+    })
+}
+
+/// Tells the tests where a browser is, where it can be had: they say aloud that they are skipped without.
+/// Gives the `PATH` for them, too.
 fn with_browser<'a>(tests: Cmd<'a>, path: OsString, task: &Task) -> (Cmd<'a>, OsString) {
-    let browser = match Browser::ensure(path.clone(), task) {
-        Ok(browser) => browser,
+    match Browser::ensure(path.clone(), task) {
+        Ok(browser) => (browser.with(tests), browser.path),
         Err(error) => {
             say(&format!("no browser: {error:#}"));
-            return (tests, path);
-        }
-    };
-    let tests = browser.with(tests);
-    match setup::browser::axe(task) {
-        Ok(axe) => (tests.env("EMPLOYEE_INCIDENTS_AXE", axe), browser.path),
-        Err(error) => {
-            say(&format!("no axe: {error:#}"));
-            (tests, browser.path)
+            (tests.env("PATH", &path), path)
         }
     }
 }
@@ -57,12 +60,19 @@ fn with_browser<'a>(tests: Cmd<'a>, path: OsString, task: &Task) -> (Cmd<'a>, Os
 pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
     let redis = setup::run(task)?;
     build::run(&["--lib", "--bins", "--tests"], task)?;
+    build::older_component(task)?;
     let tests = task
         .cargo("test")
         .arg("--no-fail-fast")
         .args(&options.arguments);
     let tests = with_places(tests, &redis, task)?.env(THREADS.0, THREADS.1);
-    let (mut tests, path) = with_browser(tests, redis.search_path(task)?, task);
+    let path = with_haproxy(redis.search_path(task)?, task);
+    let (mut tests, path) = with_browser(tests, path, task);
+    // Where there is no way to it, what needs it says that it is skipped.
+    match python::environment("python-tests", "tests/requirements.txt", task) {
+        Ok(python) => tests = tests.env("EMPLOYEE_INCIDENTS_TESTS_PYTHON", python),
+        Err(error) => say(&format!("no Python packages for the tests here: {error:#}")),
+    }
     if options.arguments.is_empty() {
         tests = bench::with_contenders(tests, path, task)?;
     }

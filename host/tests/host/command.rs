@@ -4,8 +4,9 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _},
     net::{SocketAddr, TcpListener},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    time::SystemTime,
 };
 
 use crate::{
@@ -16,7 +17,11 @@ use crate::{
 
 pub(crate) fn command(from: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_host"));
-    command.arg("--from").arg(from).env_remove("RUST_LOG");
+    command
+        .arg("--from")
+        .arg(from)
+        .env_remove("RUST_LOG")
+        .env_remove("HOST_COMPILATION_CACHE");
     command
 }
 
@@ -111,6 +116,55 @@ async fn a_variable_may_come_from_a_file_or_the_environment() {
     let host = Running::start(command(folder.path()).env("SPIN_VARIABLE_SECRET", "from outside"));
     let greeting = get(host.address, "/variable?name=greeting").await;
     assert_eq!(greeting.text(), "value hello from outside");
+}
+
+#[tokio::test]
+async fn what_was_compiled_once_is_found_again() {
+    let folder = application("redis://127.0.0.1:1");
+    let cache = folder.path().join("compiled");
+    let start = || {
+        Running::start(
+            command(folder.path())
+                .arg("--compilation-cache")
+                .arg(&cache),
+        )
+    };
+    let compiled = || {
+        let mut files = files_below(&cache);
+        // What the engine notes about its use of them is beside them.
+        files.retain(|(file, _)| file.extension().is_none());
+        files
+    };
+    assert_eq!(get(start().address, "/instance").await.status, 200);
+    let first = compiled();
+    assert_eq!(first.len(), 1, "{first:?}");
+    assert_eq!(get(start().address, "/instance").await.status, 200);
+    assert_eq!(compiled(), first);
+
+    fs::write(folder.path().join("file"), "").unwrap();
+    let output = command(folder.path())
+        .arg("--compilation-cache")
+        .arg(folder.path().join("file"))
+        .args(["--listen", "127.0.0.1:0"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("file"), "{error}");
+}
+
+/// The files in a folder and those below it, and when they were written.
+fn files_below(folder: &Path) -> Vec<(PathBuf, SystemTime)> {
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    let mut found = Vec::new();
+    for entry in entries.map(Result::unwrap) {
+        let metadata = entry.metadata().unwrap();
+        match metadata.is_dir() {
+            true => found.extend(files_below(&entry.path())),
+            false => found.push((entry.path(), metadata.modified().unwrap())),
+        }
+    }
+    found
 }
 
 /// Whoever started it may close what it writes to.

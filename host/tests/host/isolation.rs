@@ -134,7 +134,7 @@ fn a_component_that_imports_more_is_not_run() {
     ] {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), component_importing(interface, function)).unwrap();
-        let Err(error) = Program::compile(file.path()) else {
+        let Err(error) = Program::compile(file.path(), None) else {
             panic!("{interface} is there");
         };
         let text = error.to_string();

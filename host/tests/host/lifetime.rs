@@ -7,7 +7,7 @@ use http_body_util::BodyExt as _;
 use tokio::net::TcpStream;
 
 use crate::{
-    client::Connection,
+    client::{Connection, get},
     server::{Host, Redis, Settings, until},
 };
 
@@ -65,4 +65,36 @@ async fn connections_without_a_request_are_not_waited_for() {
     let start = Instant::now();
     host.stop().await;
     assert!(start.elapsed() < host::Limits::default().shutdown_grace);
+}
+
+#[tokio::test]
+async fn a_server_that_drains_goes_on_and_says_that_it_will_end() {
+    let drain_time = Duration::from_secs(2);
+    let host = Host::start(Settings {
+        limits: host::Limits {
+            drain_time,
+            ..host::Limits::default()
+        },
+        ..Settings::default()
+    })
+    .await;
+    let address = host.address;
+    let mut kept = Connection::open(address).await;
+    assert_eq!(kept.get("/readyz").await.status, 200);
+    let start = Instant::now();
+    let ending = tokio::spawn(host.stop());
+    until("it says that it is not ready", async || {
+        get(address, "/readyz").await.status == 503
+    })
+    .await;
+    // Whoever has a connection, and whoever opens one, is answered, and told to come back on another.
+    let answers = [kept.get("/none").await, get(address, "/none").await];
+    for answer in answers {
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(answer.headers["connection"], "close", "{answer:?}");
+    }
+    assert!(!ending.is_finished());
+    ending.await.unwrap();
+    assert!(start.elapsed() >= drain_time, "{:?}", start.elapsed());
+    assert!(TcpStream::connect(address).await.is_err());
 }

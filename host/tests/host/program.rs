@@ -18,8 +18,10 @@ pub(crate) fn probe_file() -> &'static Path {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
-            .args(["build", "--quiet", "--release", "--package", "host-probe"])
-            .args(["--target", "wasm32-wasip2", "--target-dir"])
+            // As the component is built, so that what both depend on is compiled once.
+            .args(["build", "--quiet", "--locked", "--package", "host-probe"])
+            .args(["--profile", "component", "--target", "wasm32-wasip2"])
+            .arg("--target-dir")
             .arg(target)
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .status()
@@ -27,7 +29,7 @@ pub(crate) fn probe_file() -> &'static Path {
         if !built.success() {
             not_set_up();
         }
-        target.join("wasm32-wasip2/release/host_probe.wasm")
+        target.join("wasm32-wasip2/component/host_probe.wasm")
     })
 }
 
@@ -47,6 +49,6 @@ pub(crate) fn not_set_up() -> ! {
 /// The probe, compiled.
 pub(crate) fn probe() -> Program {
     static PROGRAM: OnceLock<Program> = OnceLock::new();
-    let compile = || Program::compile(probe_file()).unwrap();
+    let compile = || Program::compile(probe_file(), None).unwrap();
     PROGRAM.get_or_init(compile).clone()
 }

@@ -1,6 +1,7 @@
 //! What the program can be told on its command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use chrono::DateTime;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -50,8 +51,8 @@ pub(crate) enum Task {
     /// Refresh at once and then every DEFAULT_CACHE_REFRESH seconds, until told to end
     ///
     /// Several may run on one Redis: one of them leads and refreshes, the others stand by and take
-    /// over within seconds. SIGTERM, SIGINT, SIGHUP, SIGQUIT and GET /shutdown end it within 3 s,
-    /// together with the server that it started; on Linux that ends with it however it ends.
+    /// over within seconds. SIGTERM, SIGINT, SIGHUP, SIGQUIT and GET /shutdown end it within 3 s
+    /// (or --server-grace), together with the server that it started; on Linux that ends with it however it ends.
     Run {
         #[command(flatten)]
         config: Config,
@@ -59,10 +60,8 @@ pub(crate) enum Task {
         /// so does the refresher, with code 1
         #[arg(long, value_name = "COMMAND")]
         server: Option<String>,
-        /// Where the server answers whether it is well; without, the first http:// address that it
-        /// prints, with the path /healthz
-        #[arg(long, value_name = "URL", requires = "server")]
-        server_health: Option<Url>,
+        #[command(flatten)]
+        options: ServerOptions,
     },
     /// Become a server that ends with the process that started it
     #[cfg(target_os = "linux")]
@@ -90,10 +89,8 @@ pub(crate) enum Task {
         /// The command that serves; it is run without a shell
         #[arg(long, value_name = "COMMAND")]
         server: String,
-        /// Where it answers whether it is well; without, the first http:// address that it prints,
-        /// with the path /healthz
-        #[arg(long, value_name = "URL")]
-        server_health: Option<Url>,
+        #[command(flatten)]
+        options: ServerOptions,
     },
     /// Tell where a row of upstream's went, and why: reported, unattributed or rejected
     ///
@@ -178,6 +175,18 @@ pub(crate) struct Config {
     pub(crate) path: PathBuf,
 }
 
+/// How a server is run.
+#[derive(Debug, Args)]
+pub(crate) struct ServerOptions {
+    /// Where the server answers whether it is well; without, the first http:// address that it
+    /// prints, with the path /healthz
+    #[arg(long = "server-health", value_name = "URL", requires = "server")]
+    pub(crate) health: Option<Url>,
+    /// How many seconds the server has to end before it is killed
+    #[arg(long = "server-grace", value_name = "SECONDS", default_value = "2.5", value_parser = seconds, requires = "server")]
+    pub(crate) grace: Duration,
+}
+
 /// Which row is meant.
 #[derive(Debug, Args)]
 pub(crate) struct RowOptions {
@@ -251,6 +260,15 @@ fn moment(text: &str) -> Result<u64, String> {
     })
 }
 
+/// Reads a number of seconds, up to an hour.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok();
+    let seconds = seconds.filter(|seconds| (0.0..=3600.0).contains(seconds));
+    seconds
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "it must be a number of seconds from 0 to 3600, such as 2.5".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,6 +282,15 @@ mod tests {
         assert_eq!(moment("1764066600.5"), expected);
         for wrong in ["", "yesterday", "2025-11-25", "-1", "inf", "NaN"] {
             assert!(moment(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_a_number_of_seconds() {
+        assert_eq!(seconds("2.5"), Ok(Duration::from_millis(2500)));
+        assert_eq!(seconds("0"), Ok(Duration::ZERO));
+        for wrong in ["", "5s", "-1", "3601", "inf", "NaN"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
         }
     }
 

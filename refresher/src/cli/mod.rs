@@ -81,16 +81,16 @@ fn perform(task: Task) -> Result<()> {
         Task::Run {
             config,
             server,
-            server_health,
-        } => run::run(&config.path, server.as_deref(), server_health),
+            options,
+        } => run::run(&config.path, server.as_deref(), options),
         #[cfg(target_os = "linux")]
         Task::Exec { parent, words } => Err(server::exec(parent, &words).into()),
         Task::Once { config } => once::once(&config.path),
         Task::Serve {
             config,
             server,
-            server_health,
-        } => serve::serve(&config.path, &server, server_health),
+            options,
+        } => serve::serve(&config.path, &server, options),
         Task::Explain { config, row } => explain::explain_rows(&config.path, row),
         Task::CheckConfig { config } => check_config::check_config(&config.path),
         Task::Replay {

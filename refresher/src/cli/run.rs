@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use url::Url;
 
+use super::arguments::ServerOptions;
 use super::serve::{Supervised, commanded, unexpected_end};
 use super::setup::{NO_CERTIFICATES, block_on, heartbeat, refresher, stall, with_history};
 use crate::configuration;
@@ -23,7 +23,7 @@ const RECORDING: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// The settings cannot be used, the server ended by itself, or a newer release has published.
-pub(crate) fn run(path: &Path, server: Option<&str>, health: Option<Url>) -> Result<()> {
+pub(crate) fn run(path: &Path, server: Option<&str>, options: ServerOptions) -> Result<()> {
     let settings = configuration::read(path)?;
     let (store, refresher) = refresher(path, &settings)?;
     let words = server.map(server::words).transpose()?;
@@ -31,7 +31,7 @@ pub(crate) fn run(path: &Path, server: Option<&str>, health: Option<Url>) -> Res
         let stop = shutdown::on_signal().context("cannot catch signals")?;
         let refresher = with_history(refresher, &settings);
         let mut server = words
-            .map(|words| Supervised::start(&words, health, &store, &settings))
+            .map(|words| Supervised::start(&words, options, &store, &settings))
             .transpose()?;
         let mut lease = Lease::seek(Arc::clone(&store));
         let activity = Activity::new();

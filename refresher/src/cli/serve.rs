@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow};
 use domain::settings::Settings;
-use url::Url;
 
+use super::arguments::ServerOptions;
 use super::setup::{NO_CERTIFICATES, block_on, store};
 use crate::configuration;
 use crate::nodes::supervised::ServerHeartbeat;
@@ -18,13 +18,13 @@ use crate::store::Store;
 ///
 /// # Errors
 /// The settings cannot be used, or the server ended by itself.
-pub(crate) fn serve(path: &Path, server: &str, health: Option<Url>) -> Result<()> {
+pub(crate) fn serve(path: &Path, server: &str, options: ServerOptions) -> Result<()> {
     let settings = configuration::read(path)?;
     let store = store(&settings)?;
     let words = server::words(server)?;
     block_on(async {
         let stop = shutdown::on_signal().context("cannot catch signals")?;
-        let mut server = Some(Supervised::start(&words, health, &store, &settings)?);
+        let mut server = Some(Supervised::start(&words, options, &store, &settings)?);
         let result = tokio::select! {
             () = stop.cancelled() => Ok(()),
             () = commanded(&store, &settings) => Ok(()),
@@ -58,14 +58,14 @@ impl Supervised {
     /// It cannot be started.
     pub(super) fn start(
         words: &[String],
-        health: Option<Url>,
+        options: ServerOptions,
         store: &Arc<Store>,
         settings: &Settings,
     ) -> Result<Self> {
         // `host` has them from there.
         let proxies = settings.trusted_proxies.iter().map(ToString::to_string);
         let environment = [("TRUSTED_PROXIES", proxies.collect::<Vec<_>>().join(","))];
-        let server = Server::start(words, &environment, health)?;
+        let server = Server::start(words, &environment, options.health, options.grace)?;
         let pid = server.pid().unwrap_or_default();
         let heartbeat = ServerHeartbeat::start(Arc::clone(store), pid, server.health());
         Ok(Self {

@@ -66,6 +66,12 @@ pub(crate) enum HistoryError {
     /// The store fails.
     #[error("the history's store fails: {0}")]
     Store(String),
+    /// There is no such bucket.
+    #[error("the history's store has no such bucket: make it, or check HISTORY_STORE")]
+    NoBucket,
+    /// What was signed for another region is not believed.
+    #[error("the history's store is of another region: check AWS_REGION")]
+    OtherRegion,
     /// The store takes too long.
     #[error("the history's store does not answer within {} s", LIMIT.as_secs())]
     Slow,
@@ -86,7 +92,19 @@ impl From<object_store::Error> for HistoryError {
             Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => Self::Denied,
             other => {
                 let mut cause: Option<&(dyn StdError + 'static)> = Some(other);
-                let mut said = "it answers with an error".to_owned();
+                let text = other.to_string();
+                let mut said = match s3_code(&text) {
+                    Some(
+                        "AccessDenied"
+                        | "InvalidAccessKeyId"
+                        | "NotSignedUp"
+                        | "SignatureDoesNotMatch",
+                    ) => return Self::Denied,
+                    Some("NoSuchBucket") => return Self::NoBucket,
+                    Some("AuthorizationHeaderMalformed") => return Self::OtherRegion,
+                    Some(code) => format!("it answers with the error {code}"),
+                    None => "it answers with an error".to_owned(),
+                };
                 while let Some(error) = cause {
                     if let Some(error) = error.downcast_ref::<io::Error>() {
                         if error.kind() == io::ErrorKind::PermissionDenied {
@@ -100,6 +118,14 @@ impl From<object_store::Error> for HistoryError {
             }
         }
     }
+}
+
+/// The code of an S3 store's error among what is told of it: requests that list say no more by themselves.
+fn s3_code(told: &str) -> Option<&str> {
+    let (_, rest) = told.split_once("<Code>")?;
+    let (code, _) = rest.split_once("</Code>")?;
+    let is_code = code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    is_code.then_some(code)
 }
 
 /// A manifest's place in the history.

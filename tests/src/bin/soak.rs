@@ -153,7 +153,8 @@ impl Service {
         let [leader, standby] = &self.refreshers;
         let of = |process: &Process| {
             let id = process.id().expect("it runs");
-            (resident_kib(id), descriptors(id))
+            let resident = process.memory("VmRSS").expect("Linux tells");
+            ((resident >> 10) as f64, descriptors(id))
         };
         let (host, leader, standby) = (of(&self.host.process), of(leader), of(standby));
         let (memory, connections, keys) = self.ask_redis().await;
@@ -192,14 +193,6 @@ impl Service {
         let memory = number("used_memory:") / 1024.0;
         (memory, number("connected_clients:"), keys as f64)
     }
-}
-
-/// What a process has in memory.
-fn resident_kib(id: u32) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{id}/status")).expect("Linux tells");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-    number.expect("a number")
 }
 
 /// How many files a process has open.

@@ -15,16 +15,6 @@ async fn status(client: &Client, address: &str, password: &str) -> u16 {
     answer.await.expect("an answer").status.as_u16()
 }
 
-/// What a process keeps in memory, in bytes.
-fn resident(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    kib.and_then(|kib| kib.trim().parse::<u64>().ok())
-        .expect("a number")
-        << 10
-}
-
 #[tokio::test]
 async fn while_many_guess_who_is_known_is_served() {
     const GUESSERS: usize = 100;
@@ -37,7 +27,6 @@ async fn while_many_guess_who_is_known_is_served() {
     let host = host(&redis, &settings).await;
     let client = &host.client;
     assert_eq!(status(client, USER, RIGHT).await, 200);
-    let pid = host.process.id().expect("it runs");
     let end = Instant::now() + Duration::from_secs(5);
     let guesses = join_all((0..GUESSERS).map(async |guesser| {
         let address = format!("203.0.{}.{}", guesser / 200, guesser % 200);
@@ -60,7 +49,8 @@ async fn while_many_guess_who_is_known_is_served() {
             let began = Instant::now();
             assert_eq!(status(client, USER, RIGHT).await, 200);
             longest = longest.max(began.elapsed());
-            largest = largest.max(resident(pid));
+            let resident = host.process.memory("VmRSS").expect("it runs");
+            largest = largest.max(resident);
             times += 1;
         }
         (times, longest, largest)

@@ -2,6 +2,7 @@
 //! window, in the dark, on paper.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::{env, fs};
 
 use end_to_end::Key;
@@ -23,10 +24,16 @@ const VIEWS: [&str; 7] = [
 /// The rules of axe that count: WCAG 2.2, A and AA, and what its makers recommend.
 const RULES: &str = "['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']";
 
-/// axe's script, where it is on this machine.
+/// axe's script, where it is on this machine: in a package of the Python for tests.
 fn axe() -> Option<String> {
-    let found =
-        env::var_os("EMPLOYEE_INCIDENTS_AXE").and_then(|file| fs::read_to_string(file).ok());
+    let found = env::var_os("EMPLOYEE_INCIDENTS_TESTS_PYTHON").and_then(|python| {
+        let libraries = Path::new(&python).parent()?.parent()?.join("lib");
+        let mut folders = fs::read_dir(libraries).ok()?.flatten();
+        folders.find_map(|folder| {
+            let script = "site-packages/axe_playwright_python/axe.min.js";
+            fs::read_to_string(folder.path().join(script)).ok()
+        })
+    });
     if found.is_none() {
         let told = b"\n*** SKIPPED: no axe on this machine: the dashboard's accessibility is NOT tested ***\n\n";
         let _ = std::io::stderr().write_all(told);

@@ -9,6 +9,7 @@ use end_to_end::{
     stored_snapshot, until,
 };
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 const BOUND: Duration = Duration::from_secs(30);
 
@@ -707,4 +708,34 @@ async fn faults_by_chance_never_cost_a_row() {
     system.upstream.mend("all").await;
     let status = system.status("all is well", |s| fail(s, &[])).await;
     adds_up(&status);
+}
+
+/// Each answer is cut off where all together are too much, so that memory stays within some times the budget,
+/// however much upstream sends.
+#[tokio::test]
+async fn what_upstream_sends_is_bounded_in_memory() {
+    const BUDGET: u64 = 32 << 20;
+    let (redis, upstream) = (Redis::start().await, Upstream::start().await);
+    for kind in TYPES {
+        upstream.fault(kind, json!({"effect": "endless"})).await;
+    }
+    let budget = BUDGET.to_string();
+    let settings = [
+        ("API_MAX_BODY_BYTES", budget.as_str()),
+        ("API_TIMEOUT", "20"),
+    ];
+    let mut once = Process::start(refresher(&["once"], &redis, &upstream, &settings));
+    let mut most = 0;
+    let ended = Instant::now() + BOUND;
+    while once.is_running() && Instant::now() < ended {
+        most = most.max(once.memory("VmHWM").unwrap_or_default());
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(once.exit(BOUND).await.code(), Some(1), "{}", once.log());
+    assert!(once.logged("API_MAX_BODY_BYTES") > 0, "{}", once.log());
+    assert!(
+        (BUDGET..4 * BUDGET).contains(&most),
+        "{} MiB at most",
+        most >> 20
+    );
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use domain::contract::history::HistoryStatus;
 use end_to_end::{
-    Answer, FIRST_VERSION, Host, Process, Redis, TempDir, Upstream, host, keys, mark, program,
-    refresher, stored_snapshot, until, version_in,
+    Answer, Certificates, FIRST_VERSION, Host, Process, Redis, TempDir, Upstream, host, keys, mark,
+    program, refresher, stored_snapshot, until, version_in,
 };
 use serde_json::json;
 use tokio::process::Command;
@@ -32,9 +32,14 @@ struct S3 {
 
 impl S3 {
     async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// With the server's certificate of `certificates`, it speaks TLS.
+    async fn start_with(certificates: Option<&Certificates>) -> Self {
         let buckets = TempDir::new().expect("a temporary folder");
         fs::create_dir(buckets.path().join("incidents")).expect("the folder is ours");
-        let (process, url) = Self::launch(buckets.path(), "127.0.0.1:0").await;
+        let (process, url) = Self::launch(buckets.path(), "127.0.0.1:0", certificates).await;
         Self {
             process,
             url,
@@ -42,10 +47,17 @@ impl S3 {
         }
     }
 
-    async fn launch(buckets: &Path, listen: &str) -> (Process, String) {
+    async fn launch(
+        buckets: &Path,
+        listen: &str,
+        certificates: Option<&Certificates>,
+    ) -> (Process, String) {
         let mut command = Command::new(program("test-s3"));
         command.arg("--root").arg(buckets);
         command.args(["--listen", listen]).envs(ACCOUNT);
+        if let Some(certificates) = certificates {
+            command.arg("--certificate").arg(certificates.bundle());
+        }
         let mut process = Process::start(command);
         let url = process.ready().await;
         (process, url)
@@ -54,7 +66,7 @@ impl S3 {
     /// Starts it again at the same address, with all that it had.
     async fn start_again(&mut self) {
         let listen = self.url.trim_start_matches("http://").to_owned();
-        (self.process, self.url) = Self::launch(self.buckets.path(), &listen).await;
+        (self.process, self.url) = Self::launch(self.buckets.path(), &listen, None).await;
     }
 
     /// The settings of who keeps the history here, with these keys.
@@ -146,6 +158,18 @@ async fn a_bucket_that_refuses_or_is_away_is_told_and_costs_no_refresh() {
     refused.kill().await;
     assert!(!refused.log().contains("guessed"), "{}", refused.log());
 
+    for (name, value, told) in [
+        (wrong[1].0, wrong[1].1, "denies access"),
+        ("AWS_ACCESS_KEY_ID", "somebody", "denies access"),
+        ("HISTORY_STORE", "s3://elsewhere/x", "no such bucket"),
+    ] {
+        let settings = [s3.settings(ACCOUNT), vec![(name, value)]].concat();
+        let mut list = refresher(&["history"], &redis, &upstream, &settings);
+        let list = list.output().await.expect("it can be run");
+        let log = String::from_utf8_lossy(&list.stderr);
+        assert!(log.contains(told), "{name}={value}: {log}");
+    }
+
     let settings = s3.settings(ACCOUNT);
     let going_on = Process::start(refresher(&["run"], &redis, &upstream, &settings));
     history(&redis, "all is well", |history| {
@@ -163,4 +187,34 @@ async fn a_bucket_that_refuses_or_is_away_is_told_and_costs_no_refresh() {
     for log in [going_on.log(), refused.log()] {
         assert!(!log.contains("canary"), "{log}");
     }
+}
+
+#[tokio::test]
+async fn a_bucket_behind_tls_is_believed_by_its_issuer_alone() {
+    let (certificates, redis) = (Certificates::make(), Redis::start().await);
+    let (s3, upstream) = (
+        S3::start_with(Some(&certificates)).await,
+        Upstream::start().await,
+    );
+    let settings = s3.settings(ACCOUNT);
+    let mut suspicious = Process::start(refresher(&["run"], &redis, &upstream, &settings));
+    history(
+        &redis,
+        "a stranger's certificate is not believed",
+        |history| history.error.is_some() && history.recorded_ms.is_none(),
+    )
+    .await;
+    suspicious.kill().await;
+
+    let issuer = certificates.issuer().to_string_lossy().into_owned();
+    let trusting = [&settings[..], &[("SSL_CERT_FILE", &*issuer)]].concat();
+    let _trusting = Process::start(refresher(&["run"], &redis, &upstream, &trusting));
+    history(&redis, "it is recorded", |history| {
+        history.error.is_none() && history.recorded_ms.is_some()
+    })
+    .await;
+    let mut list = refresher(&["history", "--verify"], &redis, &upstream, &trusting);
+    let list = list.output().await.expect("it can be run");
+    assert!(list.status.success(), "{list:?}");
+    assert!(list.stdout.len() > 50, "{list:?}");
 }

@@ -193,7 +193,8 @@ async fn a_snapshot_that_nobody_confirms_is_told_to_be_stale() {
     // It is due every second, and nobody is there any more.
     until("it is stale", BOUND, async || {
         let (is_stale, field) = stale().await;
-        assert_eq!(is_stale, field == "?1");
+        // The status was asked first: what it says holds for the report that was asked after it.
+        assert!(!is_stale || field == "?1");
         is_stale.then_some(())
     })
     .await;

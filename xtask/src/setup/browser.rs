@@ -1,11 +1,10 @@
-//! What the tests in a browser need: Chromium with its driver, from Debian, and axe, which knows the rules of
-//! accessibility and comes in a Python package.
+//! The browser for tests: Chromium with its driver, the machine's own or from Debian's packages.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
-use xshell::{Cmd, cmd};
+use anyhow::Result;
+use xshell::Cmd;
 
 use crate::task::{Task, on_path};
 
@@ -14,9 +13,6 @@ const PACKAGE: &str = "chromium-driver";
 
 /// Where that has the browser itself: its starter on the path only knows the system's own folders.
 const PROGRAM: &str = "root/usr/lib/chromium/chromium";
-
-/// The newest axe that a Python package carries.
-const AXE: &str = "axe-playwright-python==0.1.8";
 
 /// A `PATH` on which the driver is found, and the browser where it is not on that.
 pub(crate) struct Browser {
@@ -44,27 +40,4 @@ impl Browser {
             None => program,
         }
     }
-}
-
-/// axe's script, fetched once into the target folder.
-pub(crate) fn axe(task: &Task) -> Result<PathBuf> {
-    let folder = task.setup.join("axe").join(AXE);
-    let script = folder.join("axe_playwright_python/axe.min.js");
-    if script.is_file() {
-        return Ok(script);
-    }
-    let system = on_path("python3").context("there is no python3 here: install it")?;
-    let environment = task.scratch.join("axe");
-    let make = cmd!(task.sh, "{system} -m venv --clear {environment}");
-    task.run("making a Python environment", make)
-        .context("python3 cannot make an environment: install python3-venv")?;
-    let python = environment.join("bin/python");
-    // Only the script is wanted, not what drives browsers from Python.
-    let options = ["--quiet", "--disable-pip-version-check", "--no-deps"];
-    let install = cmd!(
-        task.sh,
-        "{python} -m pip install {options...} --target {folder} {AXE}"
-    );
-    task.run("fetching axe", install)?;
-    Ok(script)
 }

@@ -2,13 +2,14 @@
 
 pub(crate) mod browser;
 mod debian;
+pub(crate) mod python;
 mod redis;
 mod standard_library;
 mod wasm_target;
 
 use std::env;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use xshell::cmd;
@@ -26,6 +27,9 @@ pub(crate) fn run(task: &Task) -> Result<RedisServer> {
     Ok(redis)
 }
 
+/// Where programs for administrators are, which is not on everybody's `PATH`.
+const ADMINISTRATORS: &str = "/usr/sbin";
+
 /// A `PATH` on which the program is found, unpacked from Debian's `package` where the machine has none.
 pub(crate) fn on_a_path(
     program: &str,
@@ -35,6 +39,10 @@ pub(crate) fn on_a_path(
 ) -> Result<OsString> {
     if env::split_paths(&path).any(|folder| folder.join(program).is_file()) {
         return Ok(path);
+    }
+    if Path::new(ADMINISTRATORS).join(program).is_file() {
+        let folders = env::split_paths(&path).chain([ADMINISTRATORS.into()]);
+        return Ok(env::join_paths(folders)?);
     }
     let folder = task.setup.join("tools").join(package);
     if !folder.join("bin").join(program).is_file() {
@@ -46,8 +54,13 @@ pub(crate) fn on_a_path(
 }
 
 /// A program from the registry that is no dependency of anything, installed once into the target
-/// folder; `version` is the one whose options we know.
-pub(crate) fn cargo_tool(name: &str, version: &str, task: &Task) -> Result<PathBuf> {
+/// folder with these options of cargo's; `version` is the one whose options we know.
+pub(crate) fn cargo_tool(
+    name: &str,
+    version: &str,
+    options: &[&str],
+    task: &Task,
+) -> Result<PathBuf> {
     let folder = task.setup.join("cargo").join(format!("{name}-{version}"));
     let program = folder.join("bin").join(name);
     if program.is_file() {
@@ -58,7 +71,7 @@ pub(crate) fn cargo_tool(name: &str, version: &str, task: &Task) -> Result<PathB
     // It is run a few times: what makes it faster costs more than it saves.
     let install = cmd!(
         task.sh,
-        "{cargo} install --locked {package} --root {folder}"
+        "{cargo} install --locked {package} {options...} --root {folder}"
     )
     .env("CARGO_PROFILE_RELEASE_LTO", "off")
     .env("CARGO_PROFILE_RELEASE_DEBUG", "false")

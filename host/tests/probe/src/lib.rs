@@ -38,7 +38,7 @@ struct Query(Vec<(String, String)>);
 impl Query {
     fn of(uri: &Uri) -> Self {
         let query = uri.query().unwrap_or_default().as_bytes();
-        Self(url::form_urlencoded::parse(query).into_owned().collect())
+        Self(form_urlencoded::parse(query).into_owned().collect())
     }
 
     fn all(&self, name: &str) -> Vec<String> {

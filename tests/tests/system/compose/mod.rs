@@ -1,4 +1,5 @@
-//! The containers of docker-compose.yml, run by a real Docker Engine where there is one.
+//! The containers of docker-compose.yml, run by a real Docker Engine where there is one: one of each, and
+//! several behind a balancer.
 
 use std::fs;
 use std::io::Write as _;
@@ -10,6 +11,7 @@ use end_to_end::{Client, ID, PASSWORD, TempDir, incidents_in, manifest, until};
 use reqwest::Method;
 use serde_json::Value;
 
+mod replicas;
 mod stand_ins;
 
 use stand_ins::StandIns;
@@ -27,9 +29,37 @@ struct Application {
     stand_ins: StandIns,
     /// The sources, with an operator's changes.
     sources: TempDir,
+    /// Further settings in the environment.
+    settings: Vec<(&'static str, String)>,
 }
 
 impl Application {
+    /// Makes one, without starting it; `None` where containers cannot be run, which is said aloud.
+    async fn make(name: &str, settings: Vec<(&'static str, String)>) -> Option<Self> {
+        let engine = is_there(&["docker", "info"]);
+        let compose =
+            is_there(&["docker", "compose", "version"]) || is_there(&["docker-compose", "version"]);
+        if !(engine && compose) {
+            // Not through `eprintln`, which the test harness would keep to itself.
+            let told = "\n*** SKIPPED: no Docker Engine with Compose here: its files and Dockerfile are NOT tested ***\n\n";
+            let _ = std::io::stderr().write_all(told.as_bytes());
+            return None;
+        }
+        let tag = format!("eitest{name}{}", std::process::id());
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .expect("a free port")
+            .port();
+        let making = tokio::task::spawn_blocking(move || Self {
+            stand_ins: StandIns::import(&tag),
+            sources: edited_sources(),
+            port,
+            tag,
+            settings,
+        });
+        Some(making.await.expect("it is made"))
+    }
+
     fn compose(&self, arguments: &[&str]) -> Output {
         let mut command = if is_there(&["docker", "compose", "version"]) {
             let mut command = Command::new("docker");
@@ -38,11 +68,20 @@ impl Application {
         } else {
             Command::new("docker-compose")
         };
+        let command = command.args(arguments);
+        self.as_an_operator(command)
+            .output()
+            .expect("compose is there")
+    }
+
+    /// `command`, where an operator would run it.
+    fn as_an_operator<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        let haproxy = self.stand_ins.haproxy.as_deref().unwrap_or_default();
         command
-            .args(["--project-name", &self.tag, "--profile", "demo"])
-            .arg("--file")
-            .arg(self.sources.path().join("docker-compose.yml"))
-            .args(arguments)
+            .current_dir(self.sources.path())
+            .env("COMPOSE_PROJECT_NAME", &self.tag)
+            .env("COMPOSE_PROFILES", "demo")
+            .env("HAPROXY_IMAGE", haproxy)
             .env("TAG", &self.tag)
             .env("BUILD_IMAGE", &self.stand_ins.build)
             .env("BASE_IMAGE", &self.stand_ins.base)
@@ -51,8 +90,7 @@ impl Application {
             .env("BASE_ENDPOINT", "http://upstream:9100")
             .env("SERVICE_ID", ID)
             .env("SERVICE_PASSWORD", PASSWORD)
-            .output()
-            .expect("compose is there")
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
     }
 
     fn must(&self, arguments: &[&str]) -> String {
@@ -68,6 +106,13 @@ impl Application {
 
     /// What the engine knows of a service's container.
     fn container(&self, service: &str) -> Value {
+        let ids = self.containers(service);
+        assert_eq!(ids.len(), 1, "{service}");
+        inspected(&["container", "inspect", &ids[0]])
+    }
+
+    /// The ids of a service's containers.
+    fn containers(&self, service: &str) -> Vec<String> {
         let filters = [
             format!("label=com.docker.compose.project={}", self.tag),
             format!("label=com.docker.compose.service={service}"),
@@ -81,7 +126,7 @@ impl Application {
             "--filter",
             &filters[1],
         ]);
-        inspected(&["container", "inspect", ids.trim()])
+        ids.lines().map(str::to_owned).collect()
     }
 
     /// The lines of `refresher history`, run in the refresher's container.
@@ -217,32 +262,15 @@ fn inspected(arguments: &[&str]) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_containers_serve_and_end_for_good() {
-    let engine = is_there(&["docker", "info"]);
-    let compose =
-        is_there(&["docker", "compose", "version"]) || is_there(&["docker-compose", "version"]);
-    if !(engine && compose) {
-        // Not through `eprintln`, which the test harness would keep to itself.
-        let told = "\n*** SKIPPED: no Docker Engine with Compose here: docker-compose.yml and Dockerfile are NOT tested ***\n\n";
-        let _ = std::io::stderr().write_all(told.as_bytes());
+    let Some(application) = Application::make("one", Vec::new()).await else {
         return;
-    }
-    let tag = format!("eitest{}", std::process::id());
-    let port = TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a free port")
-        .port();
+    };
     let application = tokio::task::spawn_blocking(move || {
-        let application = Application {
-            stand_ins: StandIns::import(&tag),
-            sources: edited_sources(),
-            port,
-            tag,
-        };
         application.must(&["up", "--detach", "--build"]);
         application
     });
     let application = application.await.expect("it starts");
-    let client = Client::new(&format!("http://127.0.0.1:{port}"));
+    let client = Client::new(&format!("http://127.0.0.1:{}", application.port));
     serves(&client).await;
     let report = client.get("/incidents").await;
     assert!(incidents_in(&report.body) > 1000);

@@ -7,17 +7,19 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use end_to_end::{TempDir, manifest, program};
+use end_to_end::{TempDir, haproxy, manifest, program};
 
 /// The names under which they are imported.
 pub(super) struct StandIns {
     pub(super) build: String,
     pub(super) base: String,
     pub(super) redis: String,
+    /// Where HAProxy is on this machine.
+    pub(super) haproxy: Option<String>,
 }
 
 /// What the Dockerfile's own commands and the health checks need.
-const TOOLS: [&str; 6] = ["bash", "cp", "mkdir", "rm", "cat", "sleep"];
+const TOOLS: [&str; 8] = ["bash", "cp", "mkdir", "rm", "cat", "sleep", "find", "touch"];
 
 /// Programs that the Dockerfile calls and that have nothing to do here.
 const IDLE: &str = "#!/bin/bash\nexit 0\n";
@@ -63,6 +65,11 @@ impl StandIns {
             build: name("build"),
             base: name("base"),
             redis: name("redis"),
+            haproxy: haproxy("docker-compose.replicas.yml is").map(|program| {
+                let name = name("haproxy");
+                import_haproxy(&program, &name);
+                name
+            }),
         };
         let folder = TempDir::new().expect("a temporary folder");
         let base = Root::new(folder.path().join("base"));
@@ -73,7 +80,6 @@ impl StandIns {
         for programs in ["refresher", "host", "demo-upstream"] {
             base.add_libraries(&program(programs), None);
         }
-        base.add_script("apt-get", IDLE);
         base.add_certificates();
         base.import(&names.base);
 
@@ -88,7 +94,7 @@ impl StandIns {
         base.import(&names.build);
 
         let redis = Root::new(folder.path().join("redis"));
-        let (server, libraries) = redis_server();
+        let (server, libraries) = unpacked(&on_path("redis-server"));
         for tool in ["redis-server", "redis-cli"] {
             let found = server.with_file_name(tool);
             let found = if found.exists() { found } else { on_path(tool) };
@@ -98,8 +104,9 @@ impl StandIns {
         names
     }
 
-    pub(super) fn all(&self) -> [&str; 3] {
-        [&self.build, &self.base, &self.redis]
+    pub(super) fn all(&self) -> impl Iterator<Item = &str> {
+        let always = [&self.build, &self.base, &self.redis].into_iter();
+        always.chain(&self.haproxy).map(String::as_str)
     }
 }
 
@@ -163,12 +170,15 @@ impl Root {
         }
     }
 
-    /// Those of the machine, for a client that wants some.
+    /// Those of the machine, or none, where Debian has them.
     fn add_certificates(&self) {
-        let bundle = Path::new("/etc/ssl/certs/ca-certificates.crt");
+        let place = "etc/ssl/certs/ca-certificates.crt";
+        let bundle = Path::new("/").join(place);
         if bundle.exists() {
-            self.add_file(bundle, "etc/ssl/certs/ca-certificates.crt");
+            return self.add_file(&bundle, place);
         }
+        fs::create_dir_all(self.path("etc/ssl/certs")).expect("a folder");
+        fs::write(self.path(place), "").expect("a file");
     }
 
     fn import(&self, name: &str) {
@@ -191,10 +201,19 @@ fn on_path(program: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("there is no {program} on this machine"))
 }
 
-/// The server that the tests use, and where its libraries are, if not in the usual places: what
-/// `cargo xtask setup` fetches is started by a script beside an unpacked root.
-fn redis_server() -> (PathBuf, Option<String>) {
-    let found = fs::canonicalize(on_path("redis-server")).expect("it is there");
+fn import_haproxy(program: &Path, name: &str) {
+    let folder = TempDir::new().expect("a temporary folder");
+    let root = Root::new(folder.path().join("haproxy"));
+    let (program, libraries) = unpacked(program);
+    root.add_program(&program, "haproxy", libraries.as_deref());
+    root.add_program(&on_path("bash"), "bash", None);
+    root.import(name);
+}
+
+/// The program behind `found`, and where its libraries are, if not in the usual places: what
+/// `cargo xtask` fetches is started by a script beside an unpacked root.
+fn unpacked(found: &Path) -> (PathBuf, Option<String>) {
+    let found = fs::canonicalize(found).expect("it is there");
     let start = fs::read(&found).expect("it can be read");
     if !start.starts_with(b"#!") {
         return (found, None);
@@ -209,5 +228,8 @@ fn redis_server() -> (PathBuf, Option<String>) {
     {
         libraries.push(entry.path().display().to_string());
     }
-    (root.join("bin/redis-server"), Some(libraries.join(":")))
+    let name = found.file_name().expect("a name");
+    let programs = ["bin", "sbin"].map(|folder| root.join(folder).join(name));
+    let program = programs.into_iter().find(|program| program.is_file());
+    (program.expect("it is unpacked"), Some(libraries.join(":")))
 }
