@@ -69,7 +69,12 @@ pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
     let path = with_haproxy(redis.search_path(task)?, task);
     let (mut tests, path) = with_browser(tests, path, task);
     // Where there is no way to it, what needs it says that it is skipped.
-    match python::environment("python-tests", "tests/requirements.txt", task) {
+    match python::environment(
+        "python-tests",
+        "tests/requirements.txt",
+        &["--no-deps"],
+        task,
+    ) {
         Ok(python) => tests = tests.env("EMPLOYEE_INCIDENTS_TESTS_PYTHON", python),
         Err(error) => say(&format!("no Python packages for the tests here: {error:#}")),
     }
