@@ -13,8 +13,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest as _, Sha256};
 
-/// Where the files are.
-const FOLDER: &str = "dashboard";
+/// Where the files are, from either of the packages that are built of the same source.
+const FOLDERS: [&str; 2] = ["dashboard", "../dashboard"];
 
 /// The page itself, which names the others.
 const PAGE: &str = "index.html";
@@ -26,16 +26,19 @@ const NAMED: &str = "\"dashboard/";
 const DIGITS: usize = 32;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo::rerun-if-changed={FOLDER}");
+    let mut folders = FOLDERS.into_iter().map(Path::new);
+    let folder = folders.find(|folder| folder.is_dir());
+    let folder = folder.ok_or("the folder `dashboard` is not there")?;
+    println!("cargo::rerun-if-changed={}", folder.display());
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let mut names = Vec::new();
-    for entry in fs::read_dir(FOLDER)? {
+    for entry in fs::read_dir(folder)? {
         names.push(entry?.file_name().into_string().map_err(|_| "a name")?);
     }
     names.sort();
     let mut files = Vec::new();
     for name in names {
-        files.push((fs::read(Path::new(FOLDER).join(&name))?, name));
+        files.push((fs::read(folder.join(&name))?, name));
     }
     let version = version(&files);
     let mut table = format!("const VERSION: &str = {version:?};\n\nstatic FILES: &[File] = &[\n");

@@ -6,6 +6,7 @@ mod browser;
 mod cli;
 mod cold_start;
 mod compose;
+mod dashboard;
 mod endpoints;
 mod every_fault;
 mod explain;
