@@ -10,7 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use end_to_end::{Browser, ID, PASSWORD, System, driver};
 
 /// How large the picture is, in pixels.
-const SIZE: (u32, u32) = (1280, 960);
+const SIZE: (u32, u32) = (1280, 800);
 
 #[tokio::main]
 async fn main() -> ExitCode {

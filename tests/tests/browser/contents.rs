@@ -76,13 +76,14 @@ async fn markup_and_control_characters_are_shown_and_nothing_else() {
     let rows = hostile.iter().enumerate().map(|(at, text)| {
         let mut row = row(u64::MAX - 1, "high", now() - 100 + at as u64);
         row["note"] = json!(text);
-        row[*text] = json!({ "__proto__": { "constructor": text }, "10": 1, "2": [null, 2.5] });
+        row[*text] = json!([text]);
         row
     });
     let upstream_rows: Vec<Value> = rows.collect();
-    let nobody = json!({ "priority": "low", "ip": "<b>17.0.0.9</b>", "timestamp": now() });
+    let nobody = json!({ "priority": "low", "ip": "17.0.0.9", "timestamp": now(), "<b>": "<i>" });
     let system = system(&[("misuse", upstream_rows), ("probing", vec![nobody])]).await;
-    let exact = r#"{"results":[{"priority":"low","employee_id":7,"timestamp":1636364637.45110560000001,"big":12345678901234567890}]}"#;
+    let exact = r#"{"results":[{"priority":"low","employee_id":7,"timestamp":1636364637.45110560000001,
+        "big":12345678901234567890,"odd":{"__proto__":{"constructor":"x"},"10":1,"2":[null,2.50]}}]}"#;
     system.upstream.serve("unauthorized", exact).await;
     system
         .status("the exact row is there", |status| {
@@ -108,14 +109,13 @@ async fn markup_and_control_characters_are_shown_and_nothing_else() {
         "1636364637.45110560000001",
         "12345678901234567890",
         // Members in their order, also where their names are numbers.
-        "{\"__proto__\": {\"constructor\": \"javascript:alert(1)\"}, \"10\": 1, \"2\": [null, 2.5]}",
+        "{\"__proto__\": {\"constructor\": \"x\"}, \"10\": 1, \"2\": [null, 2.50]}",
     ] {
         assert!(told.contains(shown), "{shown}: {told}");
     }
     let raw = "return /[\\u0000-\\u0008\\u001b\\u202e]/.test(document.body.textContent)";
     assert_eq!(browser.run(raw).await, false);
-    let made =
-        "return document.querySelectorAll('main :is(img, script, b:not([class]) img)').length";
+    let made = "return document.querySelectorAll('main :is(img, script, i)').length";
     assert_eq!(browser.run(made).await, 0);
     // The employee's id is beyond a double, and still leads to it.
     browser.click("#top-employees a").await;
@@ -123,10 +123,7 @@ async fn markup_and_control_characters_are_shown_and_nothing_else() {
     assert_eq!(page.query().await, "?employee=18446744073709551614");
     page.is_sound().await;
     page.settle_at("/?view=unattributed").await;
-    assert_eq!(
-        page.text("#all-unattributed tbody th").await,
-        "<b>17.0.0.9</b>"
-    );
+    assert_eq!(page.text("#all-unattributed tbody th").await, "17.0.0.9");
     browser.click("#all-unattributed tbody a").await;
     browser
         .until("document.getElementById('address-told').textContent === '1 row'")
