@@ -3,8 +3,8 @@
 
 import { parse } from "./json.js";
 
-/** Longer than the service ever needs: it answers within a second, or waits for the very first snapshot. */
-const PATIENCE_MS = 20_000;
+/** Longer than the service needs: it answers within a second, or waits a while for the very first snapshot. */
+const PATIENCE_MS = 30_000;
 
 // Relative to the page, wherever a proxy puts it; without the login that a person may have put in its address.
 const BASE = new URL(".", location.origin + location.pathname);
