@@ -274,6 +274,7 @@ function arrive(focus = null, isBack = false) {
   listTrouble = null;
   pending.abort();
   pending = new AbortController();
+  setBusy(false);
   render(true);
   const isOther = before.view !== view.view || (isOfOne() && before.employee.join() !== view.employee.join());
   if (focus) {
