@@ -51,7 +51,7 @@ use auth::Credential;
 use limit::Admitted;
 use problem::Problem;
 use reply::Reply;
-use respond::{document, employee, health, openapi, shutdown, status};
+use respond::{dashboard, document, employee, health, openapi, shutdown, status};
 use router::{Resource, Route};
 use snapshot::Snapshot;
 use store::{Store, StoreError};
@@ -108,6 +108,8 @@ async fn protected(request: &Parts, resource: Resource<'_>) -> Result<Reply, Pro
             let settings = &config.settings;
             respond::timeline::respond(request, store, snapshot, now_ms, settings).await
         }
+        Resource::Dashboard => dashboard::respond(request, None),
+        Resource::DashboardFile(path) => dashboard::respond(request, Some(path)),
         Resource::Status => {
             let snapshot = snapshot::read(current)?;
             let record = snapshot.as_ref().map(|snapshot| &snapshot.record);

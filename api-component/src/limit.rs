@@ -57,6 +57,9 @@ pub(crate) fn scope<'a>(
         Resource::Document(other) => (other.name(), &settings.incidents_rate_limits),
         Resource::Employee(_) => ("employee", &settings.incidents_rate_limits),
         Resource::Timeline => ("timeline", &settings.dashboard_rate_limits),
+        Resource::Dashboard | Resource::DashboardFile(_) => {
+            ("dashboard", &settings.dashboard_rate_limits)
+        }
         Resource::Status => ("status", &settings.dashboard_rate_limits),
         Resource::Shutdown => ("shutdown", &settings.default_rate_limits),
     };

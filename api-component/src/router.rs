@@ -27,14 +27,20 @@ pub(crate) enum Resource<'a> {
     Employee(&'a str),
     /// Incidents of all employees in the order of time.
     Timeline,
+    /// The page for who would rather look than read.
+    Dashboard,
+    /// One of its files: a version and a name.
+    DashboardFile(&'a str),
     /// What is served, and how fresh it is.
     Status,
     /// The end of the service.
     Shutdown,
 }
 
-/// What has a path of its own; any other below `/incidents/` is an employee's.
-pub(crate) const ROUTES: [(&str, Route<'static>); 9] = [
+/// What has a path of its own; any other below `/incidents/` is an employee's, and any below `/dashboard/` a
+/// file of the page.
+pub(crate) const ROUTES: [(&str, Route<'static>); 10] = [
+    ("/", Route::Protected(Resource::Dashboard)),
     (
         "/incidents",
         Route::Protected(Resource::Document(Document::Report)),
@@ -68,6 +74,7 @@ pub(crate) fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, Pro
     };
     let allowed = match route {
         Route::Healthz | Route::Readyz => "GET, HEAD, OPTIONS",
+        Route::Protected(Resource::Dashboard) => "GET, HEAD, OPTIONS",
         Route::Protected(Resource::Shutdown) => "GET, HEAD, POST",
         Route::Openapi | Route::Protected(_) => "GET, HEAD",
     };
@@ -82,6 +89,9 @@ fn named(path: &str) -> Option<Route<'_>> {
     if let Some((_, route)) = ROUTES.iter().find(|(known, _)| *known == path) {
         return Some(*route);
     }
+    if let Some(file) = path.strip_prefix("/dashboard/") {
+        return Some(Route::Protected(Resource::DashboardFile(file)));
+    }
     let id = path.strip_prefix("/incidents/")?;
     let is_id = !id.is_empty() && !id.contains('/');
     is_id.then_some(Route::Protected(Resource::Employee(id)))
@@ -90,8 +100,8 @@ fn named(path: &str) -> Option<Route<'_>> {
 fn not_found() -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,
-        "There is nothing here. Try /incidents, /incidents/{employee_id}, /incidents/unattributed, \
-         /incidents/summary, /incidents/timeline, /status, /healthz or /readyz; /openapi.json \
+        "There is nothing here. Try / in a browser, /incidents, /incidents/{employee_id}, \
+         /incidents/unattributed, /incidents/summary, /incidents/timeline, /status, /healthz or /readyz; /openapi.json \
          describes them.",
     )
 }
@@ -116,7 +126,7 @@ mod tests {
 
     #[test]
     fn every_documented_path_is_known() {
-        use Resource::{Employee, Shutdown, Status, Timeline};
+        use Resource::{Dashboard, DashboardFile, Employee, Shutdown, Status, Timeline};
         let document = |document| Some(Route::Protected(Resource::Document(document)));
         assert_eq!(get("/incidents"), document(Document::Report));
         assert_eq!(
@@ -129,6 +139,11 @@ mod tests {
         );
         assert_eq!(get("/incidents/summary"), document(Document::Summary));
         assert_eq!(get("/incidents/timeline"), Some(Route::Protected(Timeline)));
+        assert_eq!(get("/"), Some(Route::Protected(Dashboard)));
+        assert_eq!(
+            get("/dashboard/1/app.js"),
+            Some(Route::Protected(DashboardFile("1/app.js")))
+        );
         assert_eq!(get("/openapi.json"), Some(Route::Openapi));
         assert_eq!(get("/status"), Some(Route::Protected(Status)));
         assert_eq!(get("/shutdown"), Some(Route::Protected(Shutdown)));
@@ -139,8 +154,8 @@ mod tests {
     #[test]
     fn other_paths_are_not_found() {
         for path in [
-            "/",
             "",
+            "/dashboard",
             "/incident",
             "/incidents/",
             "/incidents/1/2",
@@ -179,6 +194,8 @@ mod tests {
             assert_eq!(reply.value("allow"), "GET, HEAD, OPTIONS");
         }
         assert_eq!(route(&Method::OPTIONS, "/").ok(), Some(Route::Healthz));
+        let reply = Reply::from(route(&Method::POST, "/").unwrap_err());
+        assert_eq!(reply.value("allow"), "GET, HEAD, OPTIONS");
         let reply = Reply::from(route(&Method::PUT, "/shutdown").unwrap_err());
         assert_eq!(
             (reply.status, reply.value("allow")),

@@ -2,6 +2,7 @@
 //! them with it.
 
 mod balancer;
+mod browser;
 mod certificates;
 mod client;
 mod clock;
@@ -18,6 +19,7 @@ mod system;
 mod upstream;
 
 pub use balancer::{Balancer, haproxy};
+pub use browser::{Browser, Key, driver};
 pub use certificates::Certificates;
 pub use client::{Answer, Client, HASH, HASHED_PASSWORD, ID, PASSWORD};
 pub use clock::Clock;
@@ -32,5 +34,5 @@ pub use redis::Redis;
 pub use sentinel::Sentinel;
 pub use service::Service;
 pub use snapshot::{FIRST_VERSION, incidents_in, keys, mark, stored_snapshot, version_in};
-pub use system::{Host, System, host, host_with, refresher, server_command};
+pub use system::{Host, System, host, host_at, host_with, refresher, server_command};
 pub use upstream::{Sample, TYPES, Upstream};

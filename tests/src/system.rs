@@ -79,9 +79,22 @@ pub async fn host(redis: &Redis, settings: &[(&str, &str)]) -> Host {
 /// # Panics
 /// When it does not come up.
 pub async fn host_with(redis: &Redis, settings: &[(&str, &str)], arguments: &[&str]) -> Host {
+    host_at("127.0.0.1:0", redis, settings, arguments).await
+}
+
+/// Starts a host as [`host_with`] does, at this address, where another one has ended.
+///
+/// # Panics
+/// When it does not come up.
+pub async fn host_at(
+    listen: &str,
+    redis: &Redis,
+    settings: &[(&str, &str)],
+    arguments: &[&str],
+) -> Host {
     let mut command = Command::new(program("host"));
     command.arg("--from").arg(manifest());
-    command.args(["--listen", "127.0.0.1:0"]).args(arguments);
+    command.args(["--listen", listen]).args(arguments);
     command.envs(host_environment(redis, settings));
     let mut process = Process::start(command);
     let url = process.ready().await;

@@ -93,5 +93,5 @@ pub(crate) fn with_contenders<'a>(
 
 /// A Python of our own with the packages that are compared with.
 fn python(task: &Task) -> Result<PathBuf> {
-    setup::python::environment("python", "benches/requirements.txt", task)
+    setup::python::environment("python", "benches/requirements.txt", &[], task)
 }

@@ -10,6 +10,7 @@ mod fuzz;
 mod garage;
 mod guard;
 mod mutants;
+mod screenshot;
 mod setup;
 mod soak;
 mod task;
@@ -50,6 +51,8 @@ enum Commands {
     Bench(bench::Options),
     /// Set up, build, and put the whole service under a steady load: nothing may grow
     Soak(soak::Options),
+    /// Take the picture of the dashboard that stands in the README
+    Screenshot,
     /// Record the history on three nodes of Garage, and kill and lose them: nothing may be lost
     ///
     /// Installs Garage into the target folder the first time, which takes some minutes.
@@ -88,6 +91,7 @@ fn run(command: Commands) -> anyhow::Result<()> {
         Commands::Test(options) => test::run(&options, &task),
         Commands::Bench(options) => bench::run(&options, &task),
         Commands::Soak(options) => soak::run(&options, &task),
+        Commands::Screenshot => screenshot::run(&task),
         Commands::Garage => garage::run(&task),
         Commands::Fuzz(options) => fuzz::run(&options, &task),
         Commands::Mutants(options) => mutants::run(&options, &task),

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use xshell::Cmd;
 
+use crate::setup::browser::Browser;
 use crate::setup::{RedisServer, python};
 use crate::task::{Task, say};
 use crate::{bench, build, setup};
@@ -43,6 +44,18 @@ fn with_haproxy(path: OsString, task: &Task) -> OsString {
     })
 }
 
+/// Tells the tests where a browser is, where it can be had: they say aloud that they are skipped without.
+/// Gives the `PATH` for them, too.
+fn with_browser<'a>(tests: Cmd<'a>, path: OsString, task: &Task) -> (Cmd<'a>, OsString) {
+    match Browser::ensure(path.clone(), task) {
+        Ok(browser) => (browser.with(tests), browser.path),
+        Err(error) => {
+            say(&format!("no browser: {error:#}"));
+            (tests.env("PATH", &path), path)
+        }
+    }
+}
+
 /// Runs the tests.
 pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
     let redis = setup::run(task)?;
@@ -52,12 +65,16 @@ pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
         .cargo("test")
         .arg("--no-fail-fast")
         .args(&options.arguments);
+    let tests = with_places(tests, &redis, task)?.env(THREADS.0, THREADS.1);
     let path = with_haproxy(redis.search_path(task)?, task);
-    let mut tests = with_places(tests, &redis, task)?
-        .env("PATH", &path)
-        .env(THREADS.0, THREADS.1);
+    let (mut tests, path) = with_browser(tests, path, task);
     // Where there is no way to it, what needs it says that it is skipped.
-    match python::environment("python-tests", "tests/requirements.txt", task) {
+    match python::environment(
+        "python-tests",
+        "tests/requirements.txt",
+        &["--no-deps"],
+        task,
+    ) {
         Ok(python) => tests = tests.env("EMPLOYEE_INCIDENTS_TESTS_PYTHON", python),
         Err(error) => say(&format!("no Python packages for the tests here: {error:#}")),
     }

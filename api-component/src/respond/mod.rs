@@ -1,5 +1,6 @@
 //! Last station: the answer itself, a module for each kind of resource.
 
+pub(crate) mod dashboard;
 pub(crate) mod document;
 pub(crate) mod employee;
 pub(crate) mod health;

@@ -5,6 +5,7 @@ mod asking;
 mod browser;
 mod cli;
 mod cold_start;
+mod dashboard;
 mod endpoints;
 mod every_fault;
 mod explain;

@@ -1,5 +1,6 @@
 //! `cargo xtask setup`: what cargo does not fetch by itself.
 
+pub(crate) mod browser;
 mod debian;
 pub(crate) mod python;
 mod redis;

@@ -8,8 +8,14 @@ use xshell::cmd;
 
 use crate::task::{Task, on_path};
 
-/// The interpreter of the environment `name`, which has the packages of the file `requirements`.
-pub(crate) fn environment(name: &str, requirements: &str, task: &Task) -> Result<PathBuf> {
+/// The interpreter of the environment `name`, which has the packages of the file `requirements`, and what these
+/// need in turn unless pip's `options` say `--no-deps`.
+pub(crate) fn environment(
+    name: &str,
+    requirements: &str,
+    options: &[&str],
+    task: &Task,
+) -> Result<PathBuf> {
     let requirements = task.root.join(requirements);
     let folder = task.setup.join(name);
     let python = folder.join("bin/python");
@@ -33,7 +39,7 @@ pub(crate) fn environment(name: &str, requirements: &str, task: &Task) -> Result
         .context("python3 cannot make an environment: install python3-venv")?;
     let install = cmd!(
         task.sh,
-        "{python} -m pip install --quiet --disable-pip-version-check --requirement {requirements}"
+        "{python} -m pip install --quiet --disable-pip-version-check {options...} --requirement {requirements}"
     );
     task.run(&format!("fetching {}", requirements.display()), install)?;
     task.sh.write_file(&installed, wanted)?;

@@ -1,0 +1,163 @@
+//! How the page keeps itself up to date, and what it says when it cannot.
+
+use std::time::Duration;
+
+use end_to_end::{Host, PASSWORD, System, host, host_at, until};
+use serde_json::json;
+
+use crate::{Page, SETTLED, now, small_system};
+
+const TROUBLE: &str = "!document.getElementById('trouble').hidden";
+const NO_TROUBLE: &str = "document.getElementById('trouble').hidden";
+
+#[tokio::test]
+async fn new_incidents_come_without_a_flicker_and_stale_ones_are_told() {
+    let system = small_system().await;
+    let Some(page) = Page::open(&system, "/").await else {
+        return;
+    };
+    let browser = &page.browser;
+    page.lists(48).await;
+    browser.until(SETTLED).await;
+    // A row that is folded out and has the focus stays so, and is the same element.
+    browser.click("#list tbody tr:nth-child(2) summary").await;
+    browser.run("window.kept = document.activeElement").await;
+    let other = vec![json!({ "priority": "critical", "identifier": 9, "timestamp": now() })];
+    system.upstream.serve_rows("other", &other).await;
+    system
+        .status("it is served", |status| {
+            status["snapshot"]["totals"]["reported"] == 49
+        })
+        .await;
+    page.renew().await;
+    page.lists(49).await;
+    let kept = "return kept === document.activeElement && kept.isConnected && kept.parentElement.open \
+        && kept.closest('tr') === document.querySelector('#list tbody tr:nth-child(3)')";
+    assert_eq!(browser.run(kept).await, true);
+    assert_eq!(page.text("#announce").await, "1 new incident");
+    system
+        .upstream
+        .fault("misuse", json!({ "effect": "status-503" }))
+        .await;
+    system
+        .status("it is stale", |status| status["snapshot"]["stale"] == true)
+        .await;
+    page.renew().await;
+    browser
+        .until("document.querySelector('[data-key=snapshot] .fact-word').textContent === 'Stale'")
+        .await;
+    assert!(
+        page.text("[data-key=endpoints] .fact-note")
+            .await
+            .contains("misuse: ")
+    );
+    assert!(page.text("#announce").await.contains("stale"));
+    browser.until("document.title.startsWith('⚠')").await;
+    system.upstream.mend("misuse").await;
+    system
+        .status("it is fresh", |status| status["snapshot"]["stale"] == false)
+        .await;
+    page.renew().await;
+    browser
+        .until("document.querySelector('[data-key=snapshot] .fact-word').textContent === 'Fresh'")
+        .await;
+    page.is_sound().await;
+}
+
+#[tokio::test]
+async fn it_says_when_nobody_answers_and_comes_back_by_itself() {
+    let mut system = small_system().await;
+    let Some(page) = Page::open(&system, "/").await else {
+        return;
+    };
+    let browser = &page.browser;
+    page.lists(48).await;
+    browser.until(SETTLED).await;
+    system.host.process.kill().await;
+    page.renew().await;
+    browser.until(TROUBLE).await;
+    assert!(page.text("#trouble").await.contains("cannot be reached"));
+    assert_eq!(page.text("#live").await, "Not up to date");
+    // What was there stays.
+    assert_eq!(
+        browser
+            .run("return document.querySelectorAll('#list tbody time').length")
+            .await,
+        48
+    );
+    system.host = again(&system, PASSWORD).await;
+    browser.until(NO_TROUBLE).await;
+    browser.until(SETTLED).await;
+    // Redis away: the service says so itself.
+    let redis = &system.redis;
+    redis.freeze();
+    page.renew().await;
+    browser.until(TROUBLE).await;
+    redis.thaw();
+    browser.until(NO_TROUBLE).await;
+    page.is_sound().await;
+}
+
+#[tokio::test]
+async fn where_the_password_was_changed_it_asks_for_it_and_does_not_guess() {
+    let mut system = small_system().await;
+    let Some(page) = Page::open(&system, "/").await else {
+        return;
+    };
+    let browser = &page.browser;
+    page.lists(48).await;
+    browser.until(SETTLED).await;
+    system.host.process.kill().await;
+    system.host = again(&system, "another").await;
+    page.renew().await;
+    browser.until(TROUBLE).await;
+    // A renewal may have met the time between the two hosts.
+    browser
+        .until("document.getElementById('trouble-act').textContent === 'Sign in again'")
+        .await;
+    let asked = "return performance.getEntriesByType('resource').length";
+    let before = browser.run(asked).await;
+    browser.click("#filter-priority [data-key=high]").await;
+    browser.click("#pause").await;
+    browser.click("#pause").await;
+    browser.until("location.search === '?priority=high'").await;
+    assert_eq!(browser.run(asked).await, before, "it guesses on");
+    page.go("/", "another").await;
+    page.lists(48).await;
+    page.is_sound().await;
+}
+
+#[tokio::test]
+async fn who_asks_too_often_is_told_so_and_waits() {
+    let mut system = small_system().await;
+    system.host = host(
+        &system.redis,
+        &[("dashboard_rate_limits", "20 per 5 seconds")],
+    )
+    .await;
+    let Some(page) = Page::open(&system, "/").await else {
+        return;
+    };
+    let browser = &page.browser;
+    page.lists(48).await;
+    browser.until(SETTLED).await;
+    // Somebody else behind the same address does.
+    until(
+        "the limit is reached",
+        Duration::from_secs(30),
+        async || (system.host.client.get("/status").await.status == 429).then_some(()),
+    )
+    .await;
+    page.renew().await;
+    browser.until(TROUBLE).await;
+    assert!(page.text("#trouble-wait").await.contains("Asking again in"));
+    browser.until(NO_TROUBLE).await;
+    page.is_sound().await;
+}
+
+/// A host in the place of one that has ended.
+async fn again(system: &System, password: &str) -> Host {
+    let address = system.host.url.trim_start_matches("http://");
+    let settings = [("service_password", password)];
+    host_at(address, &system.redis, &settings, &[]).await
+}
