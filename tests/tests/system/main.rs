@@ -8,6 +8,7 @@ mod compose;
 mod endpoints;
 mod every_fault;
 mod explain;
+mod export;
 mod faults;
 mod former_release;
 mod golden;
