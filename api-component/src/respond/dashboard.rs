@@ -154,7 +154,8 @@ mod tests {
 
     /// What stands in quotes behind `attribute`.
     fn quoted<'a>(page: &'a str, attribute: &str) -> Vec<&'a str> {
-        let parts = page.split(&format!("{attribute}=\"")).skip(1);
+        let opening = format!("{attribute}=\"");
+        let parts = page.split(&opening).skip(1);
         parts.filter_map(|part| part.split('"').next()).collect()
     }
 

@@ -7,6 +7,8 @@ use chrono::DateTime;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use console::LogFormat;
 use domain::contract::document::Document;
+use domain::contract::timeline::TimeKey;
+use domain::incident::Priority;
 use grouping::explain::Condition;
 use url::Url;
 
@@ -36,6 +38,8 @@ Examples:
   What was served at half past ten, and what there is to choose from:
     refresher replay --at 2026-11-25T10:30:00Z --out report.json
     refresher history --from 2026-11-25T10:00:00Z
+  The critical incidents of the last refresh, for a spreadsheet:
+    refresher export --priority critical --format csv --out critical.csv
   Why an incident is where it is:
     refresher explain --type intrusion --where timestamp=1629939474.1346128
   A hash to put in place of SERVICE_PASSWORD:
@@ -122,6 +126,18 @@ pub(crate) enum Task {
         /// Write it into this file, whole or not at all; without, to standard output
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+        #[command(flatten)]
+        config: Config,
+    },
+    /// Write incidents out of the history, one a line, for spreadsheets and programs
+    ///
+    /// Those that were reported at a moment (without --at, in the last refresh), or at any time in a range of
+    /// refreshes: then each once, with when it was first and last reported. What they are made of is
+    /// checked: where something is missing or damaged, nothing is written and the code is 1. Needs neither
+    /// Redis nor upstream.
+    Export {
+        #[command(flatten)]
+        options: ExportOptions,
         #[command(flatten)]
         config: Config,
     },
@@ -214,6 +230,63 @@ pub(crate) struct RowOptions {
     pub(crate) format: OutputFormat,
 }
 
+/// Which incidents are exported, and how.
+#[derive(Debug, Args)]
+pub(crate) struct ExportOptions {
+    /// As of the last refresh at or before this moment, in the notation of `replay --at`
+    #[arg(long, value_name = "TIME", value_parser = moment, conflicts_with_all = ["from", "to"])]
+    pub(crate) at: Option<u64>,
+    /// Of all refreshes at or after this moment
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) from: Option<u64>,
+    /// Of all refreshes at or before this moment
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) to: Option<u64>,
+    /// Only of these priorities, with commas between them: low, medium, high, critical
+    #[arg(long = "priority", value_name = "PRIORITY", value_delimiter = ',', value_parser = priority)]
+    pub(crate) priorities: Vec<Priority>,
+    /// Only of these types, with commas between them
+    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]
+    pub(crate) kinds: Vec<String>,
+    /// Only of these employees: their ids, with commas between them
+    #[arg(long = "employee", value_name = "ID", value_delimiter = ',')]
+    pub(crate) employees: Vec<u64>,
+    /// Only what happened then or later: a time in the notation of `replay --at`, or a negative number of
+    /// seconds
+    #[arg(long, value_name = "TIME", value_parser = place_in_time, allow_hyphen_values = true)]
+    pub(crate) since: Option<TimeKey>,
+    /// Only what happened before
+    #[arg(long, value_name = "TIME", value_parser = place_in_time, allow_hyphen_values = true)]
+    pub(crate) until: Option<TimeKey>,
+    /// The latest first, or the earliest
+    #[arg(long, value_enum, default_value_t = Order::Desc)]
+    pub(crate) order: Order,
+    /// How they are written
+    #[arg(long, value_enum, default_value_t = ExportFormat::Ndjson, value_name = "FORMAT")]
+    pub(crate) format: ExportFormat,
+    /// Write them into this file, whole or not at all; without, to standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Order {
+    /// The earliest first
+    Asc,
+    /// The latest first
+    Desc,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// JSON, one object a line
+    Ndjson,
+    /// One JSON array
+    Json,
+    /// CSV (RFC 4180), with a header
+    Csv,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OutputFormat {
     /// For people
@@ -269,6 +342,29 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "it must be a number of seconds from 0 to 3600, such as 2.5".to_owned())
 }
 
+/// Reads a time of incidents, as precisely as their timestamps are read.
+fn place_in_time(text: &str) -> Result<TimeKey, String> {
+    let seconds = match text.parse::<f64>() {
+        Ok(seconds) => Some(seconds),
+        Err(_) => DateTime::parse_from_rfc3339(text).ok().and_then(|time| {
+            let (seconds, nanos) = (time.timestamp(), time.timestamp_subsec_nanos());
+            match seconds {
+                // Read as the digits of a timestamp are.
+                0.. => format!("{seconds}.{nanos:09}").parse().ok(),
+                _ => Some(seconds as f64 + f64::from(nanos) / 1e9),
+            }
+        }),
+    };
+    seconds.and_then(TimeKey::new).ok_or_else(|| {
+        "it must be a time such as 2026-11-25T10:30:00Z, or seconds since the Unix epoch".to_owned()
+    })
+}
+
+fn priority(text: &str) -> Result<Priority, String> {
+    let known = Priority::ALL.map(Priority::name).join(", ");
+    Priority::from_name(text.as_bytes()).ok_or_else(|| format!("it must be one of {known}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,6 +387,22 @@ mod tests {
         assert_eq!(seconds("0"), Ok(Duration::ZERO));
         for wrong in ["", "5s", "-1", "3601", "inf", "NaN"] {
             assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_time_of_incidents_is_read_as_their_timestamps_are() {
+        for (text, seconds) in [
+            ("2021-08-26T00:57:54.1346128Z", 1_629_939_474.134_612_8),
+            ("1629939474.1346128", 1_629_939_474.134_612_8),
+            ("2021-08-26T02:57:54+02:00", 1_629_939_474.0),
+            ("1969-12-31T23:59:59.5Z", -0.5),
+            ("-0.5", -0.5),
+        ] {
+            assert_eq!(place_in_time(text).ok(), TimeKey::new(seconds), "{text}");
+        }
+        for wrong in ["", "yesterday", "2025-11-25", "inf", "NaN"] {
+            assert!(place_in_time(wrong).is_err(), "{wrong}");
         }
     }
 

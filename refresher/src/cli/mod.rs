@@ -4,6 +4,7 @@
 mod arguments;
 mod check_config;
 mod explain;
+mod export;
 mod hash_password;
 mod healthcheck;
 mod history;
@@ -99,6 +100,7 @@ fn perform(task: Task) -> Result<()> {
             out,
             config,
         } => replay::replay(&config.path, at, document.into(), out.as_deref()),
+        Task::Export { options, config } => export::export(&config.path, &options),
         Task::History {
             from,
             to,

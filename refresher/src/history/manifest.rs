@@ -87,6 +87,13 @@ impl Manifest {
             .collect()
     }
 
+    /// Whether it tells of a refresh that was made of the same answers, for the same types, as `other`: then
+    /// the same was served.
+    pub(crate) fn is_of_the_same(&self, other: &Self) -> bool {
+        let payloads = |manifest: &Self| manifest.freshness().map(|freshness| freshness.payload);
+        self.types == other.types && payloads(self) == payloads(other)
+    }
+
     /// The endpoints that had failed by then.
     #[must_use]
     pub(crate) fn stale(&self) -> Vec<&str> {

@@ -9,6 +9,7 @@ mod dashboard;
 mod endpoints;
 mod every_fault;
 mod explain;
+mod export;
 mod faults;
 mod former_release;
 mod golden;
