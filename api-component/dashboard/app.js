@@ -19,6 +19,8 @@ const CHANGES_S = 300;
 /** Between two of these questions, so that the limit on requests has room for what a person does. */
 const CHANGES_PAUSE_MS = 250;
 const DAY_S = 86400;
+/** Ages are brought up to date every so many seconds; while something is wrong, every second. */
+const TICKS = 5;
 /** How many of an employee's incidents are read for its own chart. */
 const EMPLOYEE_ROWS = 1000;
 /** How many pages are remembered for the back button. */
@@ -566,8 +568,10 @@ addEventListener("online", () => {
 });
 addEventListener("error", () => report(new Trouble("damaged", "This page has a fault. Reload it.")));
 
+let ticks = 0;
 setInterval(() => {
-  if (!document.hidden) {
+  ticks += 1;
+  if (!document.hidden && (trouble || ticks % TICKS === 0)) {
     renderHealth();
     renderTrouble();
     renewAges();
