@@ -368,7 +368,9 @@ async function renew() {
   // The first view waits for nothing that it can ask for at once.
   const early = isFirst ? [learnSummary(), load()] : [];
   // Should the first of them fail, the others' failures are no news.
-  early.forEach((asked) => asked.catch(() => {}));
+  for (const asked of early) {
+    asked.catch(() => {});
+  }
   const status = await ask("status").then(learnStatus);
   await Promise.all(early);
   const contents = contentsOf(status);
