@@ -19,6 +19,8 @@ const CHANGES_S = 300;
 /** Between two of these questions, so that the limit on requests has room for what a person does. */
 const CHANGES_PAUSE_MS = 250;
 const DAY_S = 86400;
+/** Ages are brought up to date every so many seconds; while something is wrong, every second. */
+const TICKS = 5;
 /** How many of an employee's incidents are read for its own chart. */
 const EMPLOYEE_ROWS = 1000;
 /** How many pages are remembered for the back button. */
@@ -366,7 +368,9 @@ async function renew() {
   // The first view waits for nothing that it can ask for at once.
   const early = isFirst ? [learnSummary(), load()] : [];
   // Should the first of them fail, the others' failures are no news.
-  early.forEach((asked) => asked.catch(() => {}));
+  for (const asked of early) {
+    asked.catch(() => {});
+  }
   const status = await ask("status").then(learnStatus);
   await Promise.all(early);
   const contents = contentsOf(status);
@@ -566,8 +570,10 @@ addEventListener("online", () => {
 });
 addEventListener("error", () => report(new Trouble("damaged", "This page has a fault. Reload it.")));
 
+let ticks = 0;
 setInterval(() => {
-  if (!document.hidden) {
+  ticks += 1;
+  if (!document.hidden && (trouble || ticks % TICKS === 0)) {
     renderHealth();
     renderTrouble();
     renewAges();

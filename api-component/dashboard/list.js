@@ -123,11 +123,19 @@ function tell(view) {
   return said.length ? `Only ${said.map(visible).join("; ")}` : "All incidents";
 }
 
+/** What the table shows: it is the largest part of the page, and made again only for something else. */
+let shown = {};
+
 /**
  * The table. `page` is what the service sent, null while it is waited for; `trouble` says why it is not
  * there.
  */
 export function table(view, page, trouble) {
+  const order = addresses.href(view);
+  if (shown.page === page && shown.trouble === trouble && shown.order === order) {
+    return;
+  }
+  shown = { page, trouble, order };
   const rows = [];
   const seen = new Map();
   for (const item of page?.items ?? []) {
