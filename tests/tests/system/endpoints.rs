@@ -247,7 +247,6 @@ async fn wrong_methods_and_paths_are_told_without_a_password() {
         }
     }
     for path in [
-        "/",
         "/incidents/",
         "/incidents/1/2",
         "/Incidents",

@@ -51,11 +51,10 @@ async fn sentinel_tells_where_the_primary_is() {
     serves(&host.client, 2).await;
     let after = stored_snapshot(&replica).await;
     assert!(after.generation > before.generation);
-    assert!(
-        refresher.logged("Redis answers again") > 0,
-        "{}",
-        refresher.log()
-    );
+    until("it tells that Redis answers again", BOUND, async || {
+        (refresher.logged("Redis answers again") > 0).then_some(())
+    })
+    .await;
 
     let unknown = url.replace("/main", "/nobody");
     let log = super::refused(&replica, &upstream, &[("REDIS_URL", &unknown)]).await;
