@@ -160,7 +160,7 @@ export const nothing = (columns, text) => [
 export function employee(view, known, trouble) {
   const id = view.employee[0];
   const facts = [];
-  if (known) {
+  if (known && known.total > 0) {
     facts.push(
       known.isWhole
         ? counted(known.total, "incident")

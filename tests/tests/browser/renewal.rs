@@ -1,8 +1,6 @@
 //! How the page keeps itself up to date, and what it says when it cannot.
 
-use std::time::Duration;
-
-use end_to_end::{Host, PASSWORD, System, host, host_at, until};
+use end_to_end::{Host, PASSWORD, System, host_at};
 use serde_json::json;
 
 use crate::{Page, SETTLED, now, small_system};
@@ -94,63 +92,6 @@ async fn it_says_when_nobody_answers_and_comes_back_by_itself() {
     page.renew().await;
     browser.until(TROUBLE).await;
     redis.thaw();
-    browser.until(NO_TROUBLE).await;
-    page.is_sound().await;
-}
-
-#[tokio::test]
-async fn where_the_password_was_changed_it_asks_for_it_and_does_not_guess() {
-    let mut system = small_system().await;
-    let Some(page) = Page::open(&system, "/").await else {
-        return;
-    };
-    let browser = &page.browser;
-    page.lists(48).await;
-    browser.until(SETTLED).await;
-    system.host.process.kill().await;
-    system.host = again(&system, "another").await;
-    page.renew().await;
-    browser.until(TROUBLE).await;
-    // A renewal may have met the time between the two hosts.
-    browser
-        .until("document.getElementById('trouble-act').textContent === 'Sign in again'")
-        .await;
-    let asked = "return performance.getEntriesByType('resource').length";
-    let before = browser.run(asked).await;
-    browser.click("#filter-priority [data-key=high]").await;
-    browser.click("#pause").await;
-    browser.click("#pause").await;
-    browser.until("location.search === '?priority=high'").await;
-    assert_eq!(browser.run(asked).await, before, "it guesses on");
-    page.go("/", "another").await;
-    page.lists(48).await;
-    page.is_sound().await;
-}
-
-#[tokio::test]
-async fn who_asks_too_often_is_told_so_and_waits() {
-    let mut system = small_system().await;
-    system.host = host(
-        &system.redis,
-        &[("dashboard_rate_limits", "20 per 5 seconds")],
-    )
-    .await;
-    let Some(page) = Page::open(&system, "/").await else {
-        return;
-    };
-    let browser = &page.browser;
-    page.lists(48).await;
-    browser.until(SETTLED).await;
-    // Somebody else behind the same address does.
-    until(
-        "the limit is reached",
-        Duration::from_secs(30),
-        async || (system.host.client.get("/status").await.status == 429).then_some(()),
-    )
-    .await;
-    page.renew().await;
-    browser.until(TROUBLE).await;
-    assert!(page.text("#trouble-wait").await.contains("Asking again in"));
     browser.until(NO_TROUBLE).await;
     page.is_sound().await;
 }
