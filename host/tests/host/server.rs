@@ -203,8 +203,12 @@ impl Redis {
     }
 
     async fn connect(&self) -> ::redis::RedisResult<::redis::aio::MultiplexedConnection> {
+        // On a busy machine, it may take longer than the client would wait by itself.
+        let config = ::redis::AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(Duration::from_secs(30)))
+            .set_response_timeout(Some(Duration::from_secs(30)));
         ::redis::Client::open(self.url.as_str())?
-            .get_multiplexed_async_connection()
+            .get_multiplexed_async_connection_with_config(&config)
             .await
     }
 
