@@ -56,6 +56,7 @@ let failures = 0;
 let timer = 0;
 let isPaused = false;
 let isRenewing = false;
+let isCounting = false;
 let renewedAt = 0;
 let lastComplaint = null;
 
@@ -469,7 +470,8 @@ async function renewNow() {
   isRenewing = true;
   try {
     await renew();
-    await countChanges();
+    // Not waited for: meanwhile the page is renewed as usual.
+    countChanges();
   } catch (error) {
     report(error);
   } finally {
@@ -497,35 +499,46 @@ async function dayOf(now) {
 }
 
 async function countChanges() {
-  if (performance.now() - known.changesAt < CHANGES_S * 1000 || !known.summary || trouble) {
+  const isDue = performance.now() - known.changesAt >= CHANGES_S * 1000;
+  if (!isDue || isCounting || !known.summary || trouble) {
     return;
   }
-  known.changesAt = performance.now();
+  isCounting = true;
   try {
-    const day = await dayOf(Math.floor(Date.now() / 60_000) * 60);
-    const changes = {};
-    for (const priority of day ? PRIORITIES : []) {
-      const count = async (from, to) => {
-        await new Promise((resolve) => setTimeout(resolve, CHANGES_PAUSE_MS));
-        const since = addresses.moment(day.end + from);
-        const until = addresses.moment(day.end + to);
-        return Number(
-          (await ask(`incidents/timeline?priority=${priority}&since=${since}&until=${until}&limit=1`))
-            .total ?? NaN,
-        );
-      };
-      const change = { now: await count(-DAY_S, 0), before: await count(-2 * DAY_S, -DAY_S) };
-      if (Number.isFinite(change.now) && Number.isFinite(change.before)) {
-        changes[priority] = change;
-      }
+    const counted = await changesOf(await dayOf(Math.floor(Date.now() / 60_000) * 60));
+    if (counted) {
+      Object.assign(known, counted, { changesAt: performance.now() });
+      render();
     }
-    known.changes = changes;
-    known.day = day?.told ?? "\u00a0";
-    render();
   } catch (error) {
-    known.changesAt = -Infinity;
-    throw error;
+    report(error);
+    plan();
+  } finally {
+    isCounting = false;
   }
+}
+
+/** How many incidents of each priority there were on a day and on the one before; null where that cannot be had now. */
+async function changesOf(day) {
+  const changes = {};
+  for (const priority of day ? PRIORITIES : []) {
+    const count = async (from, to) => {
+      await new Promise((resolve) => setTimeout(resolve, CHANGES_PAUSE_MS));
+      const since = addresses.moment(day.end + from);
+      const until = addresses.moment(day.end + to);
+      const question = `incidents/timeline?priority=${priority}&since=${since}&until=${until}&limit=1`;
+      // Whoever cannot be reached is not asked on.
+      return trouble ? NaN : Number((await ask(question)).total ?? NaN);
+    };
+    const change = { now: await count(-DAY_S, 0), before: await count(-2 * DAY_S, -DAY_S) };
+    if (trouble) {
+      return null;
+    }
+    if (Number.isFinite(change.now) && Number.isFinite(change.before)) {
+      changes[priority] = change;
+    }
+  }
+  return { changes, day: day?.told ?? "\u00a0" };
 }
 
 // ---- What a person does

@@ -32,7 +32,8 @@ export async function ask(path, signal = null) {
   let text;
   try {
     response = await fetch(address(path), {
-      headers: { accept: "application/json" },
+      // The second has a refused password told to this page, in place of the browser's own question.
+      headers: { accept: "application/json", "x-requested-with": "XMLHttpRequest" },
       signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
     });
     text = await response.text();

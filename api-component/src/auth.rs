@@ -29,6 +29,22 @@ pub(crate) struct Credential {
     /// Only where a password is checked by hashing.
     mac: Option<CredentialMac>,
     check: CredentialCheck,
+    /// What the client is asked for where it is refused.
+    challenge: &'static str,
+}
+
+/// What anybody is asked for who is not let in.
+const CHALLENGE: &str = "Basic realm=\"incidents\", charset=\"UTF-8\"";
+
+/// What a script of a page is asked for. At the usual challenge a browser asks the person itself, and the
+/// script waits for as long as nobody answers; a scheme that it does not know it hands to the script, which
+/// says what is wrong in the page. A 401 without any challenge is none (RFC 9110, 11.6.1).
+const CHALLENGE_TO_SCRIPT: &str = "X-Basic realm=\"incidents\", charset=\"UTF-8\"";
+
+/// Whether a script asks: those that want to be told so say it in this header, as the dashboard's do.
+fn is_script(headers: &HeaderMap) -> bool {
+    let value = headers.get("x-requested-with");
+    value.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"XMLHttpRequest"))
 }
 
 impl Credential {
@@ -55,10 +71,16 @@ impl Credential {
             (Some(presented), None) if account.verify(presented) => CredentialCheck::Right,
             (Some(_), None) => CredentialCheck::Wrong,
         };
+        let challenge = if is_script(headers) {
+            CHALLENGE_TO_SCRIPT
+        } else {
+            CHALLENGE
+        };
         Self {
             presented,
             mac,
             check,
+            challenge,
         }
     }
 
@@ -78,6 +100,15 @@ impl Credential {
         let presented = self.presented.as_ref();
         presented.is_some_and(|presented| account.verify(presented))
     }
+
+    /// The answer to who does not know the password: the same, whatever was wrong.
+    fn refusal(&self) -> Problem {
+        Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "Log in with the service's user id and password (HTTP Basic).",
+        )
+        .with("www-authenticate", self.challenge)
+    }
 }
 
 /// Lets an admitted request pass whose credential is the account. `right` says that this is known;
@@ -93,7 +124,7 @@ pub(crate) async fn check(
     right: bool,
 ) -> Result<(), Problem> {
     match (credential.check, credential.mac()) {
-        (CredentialCheck::Wrong | CredentialCheck::None, _) => return Err(refusal()),
+        (CredentialCheck::Wrong | CredentialCheck::None, _) => return Err(credential.refusal()),
         (CredentialCheck::Unknown, Some(mac)) if !right => {
             let right = credential.verify(account);
             // That may have taken all the time there was.
@@ -101,7 +132,7 @@ pub(crate) async fn check(
             // If this fails, the guess stays counted and the permit runs out by itself.
             let _ = store.settle_check(scope, &mac, right).await;
             if !right {
-                return Err(refusal());
+                return Err(credential.refusal());
             }
         }
         _ => {}
@@ -114,18 +145,6 @@ fn mac(key: &[u8], presented: &Credentials) -> Option<CredentialMac> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
     mac.update(&presented.fingerprint_input());
     Some(mac.finalize().into_bytes().into())
-}
-
-/// The answer to who does not know the password: the same, whatever was wrong.
-fn refusal() -> Problem {
-    Problem::new(
-        StatusCode::UNAUTHORIZED,
-        "Log in with the service's user id and password (HTTP Basic).",
-    )
-    .with(
-        "www-authenticate",
-        "Basic realm=\"incidents\", charset=\"UTF-8\"",
-    )
 }
 
 #[cfg(test)]

@@ -65,10 +65,12 @@ async fn every_filter_narrows_the_list_and_the_back_button_undoes() {
     browser.until(ages).await;
     browser.click("#filter-clear").await;
     page.lists(48).await;
-    // Fields for local times; the browser's zone is that of the machine.
+    // Fields for local times; the browser's zone is that of the machine. Whoever types into one has the focus
+    // there: any other field is set to what the address says whenever the page is renewed.
     let since = now() - 86_400;
     let script = format!(
         "const field = document.querySelector('[name=since]');
+         field.focus();
          const date = new Date({since} * 1000);
          field.value = new Date(date - date.getTimezoneOffset() * 60000).toISOString().slice(0, 19);
          field.dispatchEvent(new Event('change', {{ bubbles: true }}));"

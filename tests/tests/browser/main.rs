@@ -45,6 +45,11 @@ fn now() -> u64 {
 
 /// The system around an upstream that has these rows and, for each other type, none.
 async fn system(kinds: &[(&str, Vec<Value>)]) -> System {
+    system_with(kinds, &[]).await
+}
+
+/// The same with settings of the component.
+async fn system_with(kinds: &[(&str, Vec<Value>)], settings: &[(&str, &str)]) -> System {
     let upstream = Upstream::start().await;
     upstream
         .serve("identities", json!({ "17.0.0.1": 1 }).to_string())
@@ -55,7 +60,7 @@ async fn system(kinds: &[(&str, Vec<Value>)]) -> System {
             .serve_rows(kind, rows.map_or(&[], |(_, rows)| rows))
             .await;
     }
-    System::start_with(upstream, &[], &[]).await
+    System::start_with(upstream, &[], settings).await
 }
 
 /// A row of the type misuse or unauthorized.
@@ -65,6 +70,11 @@ fn row(employee: u64, priority: &str, timestamp: u64) -> Value {
 
 /// 48 rows of five employees, in all priorities, over the last four days, one every two hours.
 async fn small_system() -> System {
+    small_system_with(&[]).await
+}
+
+/// The same with settings of the component.
+async fn small_system_with(settings: &[(&str, &str)]) -> System {
     let rows = |kind: u64| {
         let rows = (0..24).rev().map(|at| {
             let priority = ["low", "low", "medium", "low", "high", "critical"][at as usize % 6];
@@ -72,7 +82,8 @@ async fn small_system() -> System {
         });
         rows.collect()
     };
-    system(&[("misuse", rows(0)), ("unauthorized", rows(1))]).await
+    let kinds = [("misuse", rows(0)), ("unauthorized", rows(1))];
+    system_with(&kinds, settings).await
 }
 
 impl Page {

@@ -1,9 +1,11 @@
 //! How the page keeps itself up to date, and what it says when it cannot.
 
-use end_to_end::{Host, PASSWORD, System, host_at};
+use std::time::Duration;
+
+use end_to_end::{Host, PASSWORD, System, host_at, until};
 use serde_json::json;
 
-use crate::{Page, SETTLED, now, small_system};
+use crate::{Page, SETTLED, now, small_system, small_system_with};
 
 const TROUBLE: &str = "!document.getElementById('trouble').hidden";
 const NO_TROUBLE: &str = "document.getElementById('trouble').hidden";
@@ -94,6 +96,77 @@ async fn it_says_when_nobody_answers_and_comes_back_by_itself() {
     redis.thaw();
     browser.until(NO_TROUBLE).await;
     page.is_sound().await;
+}
+
+#[tokio::test]
+async fn a_changed_password_is_told_and_the_page_waits_for_a_person() {
+    let mut system = small_system().await;
+    let Some(page) = Page::open(&system, "/").await else {
+        return;
+    };
+    let browser = &page.browser;
+    page.lists(48).await;
+    browser.until(SETTLED).await;
+    system.host.process.kill().await;
+    system.host = again(&system, "another password").await;
+    page.renew().await;
+    browser.until(TROUBLE).await;
+    assert!(page.text("#trouble-text").await.contains("password"));
+    assert_eq!(page.text("#trouble-act").await, "Sign in again");
+    // It guesses no more: a page that went on would lock its reader out.
+    let refused = || {
+        browser.run("return performance.getEntriesByType('resource').filter((one) => one.responseStatus === 401).length")
+    };
+    let once = refused().await;
+    assert_eq!(once, 1);
+    page.renew().await;
+    page.go("/", "another password").await;
+    page.lists(48).await;
+    browser.until(SETTLED).await;
+    page.is_sound().await;
+}
+
+#[tokio::test]
+async fn a_limit_is_told_and_waited_for() {
+    let system = small_system_with(&[("dashboard_rate_limits", "40 per 10 seconds")]).await;
+    let Some(page) = Page::open(&system, "/").await else {
+        return;
+    };
+    let browser = &page.browser;
+    page.lists(48).await;
+    browser.until(SETTLED).await;
+    // Others at the same address take all that there is; should a new window of the limit begin in between,
+    // they do it again.
+    until(
+        "the page reaches the limit",
+        Duration::from_secs(60),
+        async || {
+            while system.host.client.get("/status").await.status != 429 {}
+            page.renew().await;
+            let told = "return document.getElementById('trouble').textContent";
+            browser
+                .run(told)
+                .await
+                .as_str()?
+                .contains("imit")
+                .then_some(())
+        },
+    )
+    .await;
+    assert_eq!(page.text("#live").await, "Not up to date");
+    browser.until(NO_TROUBLE).await;
+    page.lists(48).await;
+    page.is_sound().await;
+}
+
+#[tokio::test]
+async fn a_page_some_of_whose_files_are_refused_loads_again() {
+    // The page has more files than this.
+    let system = small_system_with(&[("dashboard_rate_limits", "9 per 2 seconds")]).await;
+    let Some(page) = Page::open(&system, "/").await else {
+        return;
+    };
+    page.lists(48).await;
 }
 
 /// A host in the place of one that has ended.
