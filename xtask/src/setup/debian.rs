@@ -1,12 +1,13 @@
 //! Debian's packages without installing them: apt with lists and caches of its own, so that it takes no
 //! rights and changes nothing of the system. Signatures and checksums are apt's business.
 
+use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use xshell::{Cmd, cmd};
+use xshell::{Cmd, Shell, cmd};
 
 use crate::task::{Task, on_path};
 
@@ -139,13 +140,10 @@ pub(super) fn unpack_programs(package: &str, folder: &Path, task: &Task) -> Resu
     let root = unpacked.join("root");
     let apt = Apt::new(None, task.scratch.join("apt").join(package), task)?;
     apt.unpack_with_dependencies(package, &root)?;
-    let libraries = sh.read_dir(root.join("usr/lib")).unwrap_or_default();
-    let libraries = libraries
+    let libraries: String = library_folders(&root.join("usr/lib"), sh)
         .iter()
-        .filter_map(|folder| folder.file_name()?.to_str());
-    let libraries = libraries.filter(|name| name.contains("-linux-gnu"));
-    let libraries: String = libraries
-        .map(|name| format!(":$root/usr/lib/{name}"))
+        .filter_map(|folder| folder.strip_prefix(&root).ok())
+        .map(|folder| format!(":$root/{}", folder.display()))
         .collect();
     let mut programs = sh.read_dir(root.join("usr/bin")).unwrap_or_default();
     programs.extend(sh.read_dir(root.join("usr/sbin")).unwrap_or_default());
@@ -169,6 +167,27 @@ pub(super) fn unpack_programs(package: &str, folder: &Path, task: &Task) -> Resu
     sh.remove_path(folder)?;
     sh.create_dir(folder.with_file_name(""))?;
     fs::rename(&unpacked, folder).with_context(|| format!("cannot write {}", folder.display()))
+}
+
+/// The folders below `folder` that have libraries: those of this machine's architecture, and in them those of
+/// one package each, which its libraries look for where the system would have them.
+fn library_folders(folder: &Path, sh: &Shell) -> Vec<PathBuf> {
+    let name = |path: &Path| path.file_name().and_then(OsStr::to_str).map(str::to_owned);
+    let entries = |folder: &Path| sh.read_dir(folder).unwrap_or_default();
+    let is_library = |file: &PathBuf| {
+        name(file).is_some_and(|name| name.starts_with("lib") && name.contains(".so"))
+    };
+    let of_architecture = entries(folder)
+        .into_iter()
+        .filter(|folder| name(folder).is_some_and(|name| name.contains("-linux-gnu")));
+    let with_packages = of_architecture.flat_map(|folder| {
+        let packages = entries(&folder);
+        let packages = packages
+            .into_iter()
+            .filter(|package| package.is_dir() && entries(package).iter().any(is_library));
+        [folder].into_iter().chain(packages).collect::<Vec<_>>()
+    });
+    with_packages.collect()
 }
 
 #[cfg(test)]
