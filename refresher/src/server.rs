@@ -3,9 +3,9 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, stdout};
 use tokio::process::{Child, ChildStdout, Command};
@@ -19,6 +19,9 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Bytes at the beginning of the server's output among which its address is looked for.
 const BEGINNING: usize = 64 << 10;
+
+/// How often it is looked whether a group that was told to end has ended.
+const GUARD_LOOKS_EVERY: Duration = Duration::from_millis(50);
 
 /// Why there is no server.
 #[derive(Debug, Error)]
@@ -53,6 +56,8 @@ pub(crate) struct Server {
     grace: Duration,
     health: watch::Receiver<Option<Url>>,
     passing_on: JoinHandle<()>,
+    /// Ends what is left of the group when this process ends without having done so. Dropped, it is killed.
+    _guard: Option<Child>,
 }
 
 /// Splits a command as a shell would; no shell runs it.
@@ -110,6 +115,39 @@ pub(crate) fn exec(parent: u32, words: &[String]) -> ServerError {
     }
 }
 
+/// Starts [`guard`] for a group: it lives for as long as this process, or until it is dropped.
+#[cfg(target_os = "linux")]
+fn guarded(group: Pid, grace: Duration) -> io::Result<Child> {
+    Command::new("/proc/self/exe")
+        .args(["guard", &group.as_raw_nonzero().to_string()])
+        .arg(grace.as_millis().to_string())
+        // It reads from there what never comes, until this process has ended.
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+}
+
+/// Waits until whoever holds the other end of standard input has ended, and then ends the process group
+/// `group` in order, or in `grace_ms` milliseconds by force. A signal to the server alone, which it gets anyway
+/// when its supervisor ends, reaches neither one that ignores it nor what runs behind a shell.
+#[cfg(target_os = "linux")]
+pub(crate) fn guard(group: i32, grace_ms: u64) {
+    let Some(group) = Pid::from_raw(group) else {
+        return;
+    };
+    let _ = io::copy(&mut io::stdin(), &mut io::sink());
+    let (started, grace) = (Instant::now(), Duration::from_millis(grace_ms));
+    let mut is_there = kill_process_group(group, Signal::TERM).is_ok();
+    while is_there && started.elapsed() < grace {
+        std::thread::sleep(GUARD_LOOKS_EVERY);
+        is_there = test_kill_process_group(group).is_ok();
+    }
+    // When nothing is left of the group, there is nothing to signal.
+    let _ = kill_process_group(group, Signal::KILL);
+}
+
 impl Server {
     /// Starts `words`: a program and its arguments, with `environment` beside ours. What it writes goes
     /// where ours goes. Without `health`, its first `http://` address in there tells where it answers `/healthz`. It
@@ -136,6 +174,14 @@ impl Server {
                 source,
             })?;
         let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        #[cfg(target_os = "linux")]
+        let guard = group.map(|group| guarded(group, grace)).transpose();
+        #[cfg(not(target_os = "linux"))]
+        let guard = Ok(None);
+        let guard = guard.unwrap_or_else(|error: io::Error| {
+            tracing::warn!(%error, "the server may outlast this process: its guard does not start");
+            None
+        });
         tracing::info!(program, id = child.id(), "started the server");
         let (told, health) = watch::channel(health);
         let passing_on = tokio::spawn(pass_on(child.stdout.take(), told));
@@ -145,6 +191,7 @@ impl Server {
             grace,
             health,
             passing_on,
+            _guard: guard,
         })
     }
 

@@ -75,6 +75,10 @@ pub(crate) enum Task {
         #[arg(last = true, required = true)]
         words: Vec<String>,
     },
+    /// End a process group when the process at the other end of standard input has ended
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    Guard { group: i32, grace_ms: u64 },
     /// Do one refresh and end: for cron and serverless schedulers
     ///
     /// Code 0 means that what upstream has is being served, be it new or unchanged; 1 that nothing

@@ -86,6 +86,11 @@ fn perform(task: Task) -> Result<()> {
         } => run::run(&config.path, server.as_deref(), options),
         #[cfg(target_os = "linux")]
         Task::Exec { parent, words } => Err(server::exec(parent, &words).into()),
+        #[cfg(target_os = "linux")]
+        Task::Guard { group, grace_ms } => {
+            server::guard(group, grace_ms);
+            Ok(())
+        }
         Task::Once { config } => once::once(&config.path),
         Task::Serve {
             config,

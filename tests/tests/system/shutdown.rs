@@ -1,10 +1,11 @@
 //! The end: by HTTP and by signal, of all parts, in bounded time, and never by accident.
 
+use std::fs;
 use std::time::Duration;
 
 use end_to_end::{
-    Client, ID, Process, Proxy, Redis, Service, Signal, System, Upstream, host, keys, program,
-    refresher, stored_snapshot, until, with_ignored,
+    Client, ID, Process, Proxy, Redis, Service, Signal, System, TempDir, Upstream, host, keys,
+    program, refresher, stored_snapshot, until, with_ignored,
 };
 use reqwest::Method;
 use serde_json::json;
@@ -76,6 +77,33 @@ async fn a_server_ends_with_its_supervisor_however_that_ends() {
     let mut orphan = Process::start(orphan);
     assert_eq!(orphan.exit(IN_TIME).await.code(), Some(1));
     assert!(orphan.logged("has ended") > 0, "{}", orphan.log());
+}
+
+#[tokio::test]
+async fn no_server_is_left_that_does_not_listen_or_runs_behind_a_shell() {
+    let (redis, upstream) = (Redis::start().await, Upstream::start().await);
+    let folder = TempDir::new().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let pid = path("pid");
+    let stubborn = format!(
+        "trap '' TERM; echo $$ > {pid}.new; mv {pid}.new {pid}; while :; do sleep 600; done"
+    );
+    let behind_a_shell = format!("sh {}; true", path("stubborn"));
+    for (name, script) in [("stubborn", stubborn), ("behind", behind_a_shell)] {
+        fs::write(path(name), script).expect("a script");
+        let server = format!("sh {}", path(name));
+        let arguments = ["serve", "--server-grace", "1", "--server", &server];
+        let mut supervisor = Process::start(refresher(&arguments, &redis, &upstream, &[]));
+        let pid = until("it runs", BOUND, async || fs::read_to_string(&pid).ok()).await;
+        fs::remove_file(path("pid")).expect("it is there");
+        supervisor.kill().await;
+        until("it is gone", IN_TIME, async || {
+            // One that has ended and nobody has waited for yet has no arguments any more.
+            let arguments = fs::read(format!("/proc/{}/cmdline", pid.trim()));
+            arguments.map_or(true, |all| all.is_empty()).then_some(())
+        })
+        .await;
+    }
 }
 
 #[tokio::test]
