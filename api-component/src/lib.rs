@@ -14,7 +14,8 @@
 //!   [`cache`] (bodies that the instance has already).
 //! - [`timeline`] answers questions about incidents of all employees.
 //! - [`store`] is the one module that talks to Redis; [`config`] reads the settings.
-//! - [`reply`] is an answer, [`problem`] one that is an error, [`outgoing`] hands it to the host.
+//! - [`incoming`] takes a request from the host; [`reply`] is an answer, [`problem`] one that is an error,
+//!   [`outgoing`] hands it to the host.
 //!
 //! Invariants:
 //!
@@ -29,6 +30,7 @@ mod auth;
 mod cache;
 mod conditional;
 mod config;
+mod incoming;
 mod limit;
 mod negotiate;
 mod outgoing;
@@ -44,8 +46,7 @@ use std::rc::Rc;
 
 use http::Method;
 use http::request::Parts;
-use spin_sdk::http::Request;
-use spin_sdk::wasip3::http::types::{ErrorCode, Response};
+use spin_sdk::wasip3::http::types::{ErrorCode, Request, Response};
 
 use auth::Credential;
 use limit::Admitted;
@@ -56,16 +57,35 @@ use router::{Resource, Route};
 use snapshot::Snapshot;
 use store::{Store, StoreError};
 
-/// Answers a request. What it may carry in its body is not looked at.
+/// Exports [`handle`] as `wasi:http/handler`. `spin_sdk::http_service` would do that too, but asks the host for
+/// all that there is of a request, and converts it.
+// Natively, where the unit tests run, a linker does not take the name under which a component exports it.
+#[cfg(target_arch = "wasm32")]
+mod export {
+    use spin_sdk::wasip3::exports::http::handler::Guest;
+    use spin_sdk::wasip3::http::service;
+    use spin_sdk::wasip3::http::types::{ErrorCode, Request, Response};
+
+    struct Component;
+
+    service::export!(Component);
+
+    impl Guest for Component {
+        async fn handle(request: Request) -> Result<Response, ErrorCode> {
+            super::handle(request).await
+        }
+    }
+}
+
+/// Answers a request.
 ///
 /// # Errors
 /// When no answer can be made at all.
-// Natively, where the unit tests run, a linker does not take the name under which a component exports it.
-#[cfg_attr(target_arch = "wasm32", spin_sdk::http_service)]
 pub async fn handle(request: Request) -> Result<Response, ErrorCode> {
-    let (request, _) = request.into_parts();
-    let mut reply = answer(&request).await.unwrap_or_else(Reply::from);
-    if request.method == Method::HEAD {
+    let head = incoming::head(&request)?;
+    drop(request);
+    let mut reply = answer(&head).await.unwrap_or_else(Reply::from);
+    if head.method == Method::HEAD {
         reply = reply.without_body();
     }
     // A field's value that HTTP does not know comes from what was read.

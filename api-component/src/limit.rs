@@ -17,7 +17,7 @@ use crate::store::{Scope, Store};
 
 /// The field in which the host says who holds the connection. It appends it to the client's own
 /// fields, so that only the last one is the host's.
-const PEER: &str = "spin-client-addr";
+pub(crate) const PEER: &str = "spin-client-addr";
 
 /// The largest number of a structured field (RFC 9651, section 3.3.1).
 const LARGEST: u64 = 999_999_999_999_999;
