@@ -25,18 +25,18 @@ RUN rustup target add wasm32-wasip2
 WORKDIR /source
 # The dependencies, which take most of the time: again only where one of them has changed.
 COPY --from=manifests /source .
-RUN cargo build --release --locked --package refresher --package host --package demo-upstream \
+RUN cargo build --profile dist --locked --package refresher --package host --package demo-upstream \
  && cargo build --locked --package api-component --target wasm32-wasip2 --profile component \
  && find . -mindepth 1 -maxdepth 1 ! -name target -exec rm -rf {} +
 COPY . .
 # Cargo goes by time: the sources have to be newer than what was built without them.
 RUN find . -name target -prune -o -name '*.rs' -exec touch {} + \
- && cargo build --release --locked --package refresher --package host --package demo-upstream \
+ && cargo build --profile dist --locked --package refresher --package host --package demo-upstream \
  && cargo build --locked --package api-component --target wasm32-wasip2 --profile component \
  && mkdir -p /app/target/wasm32-wasip2/component /app/config /owned \
  && mkdir -m 700 /owned/history \
  && printf '' > /app/config/config.yaml \
- && cp target/release/refresher target/release/host target/release/demo-upstream /app/ \
+ && cp target/dist/refresher target/dist/host target/dist/demo-upstream /app/ \
  && cp target/wasm32-wasip2/component/api_component.wasm /app/target/wasm32-wasip2/component/
 
 # --- base: what all images have in common ---

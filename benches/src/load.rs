@@ -9,7 +9,8 @@ use serde::Deserialize;
 /// What came of it.
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub(crate) struct Load {
-    requests: f64,
+    /// Answers.
+    pub(crate) requests: f64,
     seconds: f64,
     failed: u64,
     /// Seconds that half of the answers took at most.

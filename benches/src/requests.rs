@@ -175,15 +175,26 @@ impl<'a> Stage<'a> {
         self.load(&url, who, mode, connections, seconds)
     }
 
-    /// Where `who` answers.
-    fn place(&self, who: &str, mode: Mode) -> Result<(u16, String)> {
+    /// The server that is `who`.
+    fn server(&self, who: &str) -> Result<&Server> {
         let server = match who {
             OURS => Some(&self.ours),
             NATIVE => Some(&self.native),
             FLASK => self.flask.as_ref(),
             _ => self.nginx.as_ref(),
         };
-        let server = server.with_context(|| format!("{who} does not run"))?;
+        server.with_context(|| format!("{who} does not run"))
+    }
+
+    /// Seconds of a processor that `who` has had, and Redis.
+    fn processor_times(&self, who: &str) -> Result<[f64; 2]> {
+        let who = self.server(who)?;
+        Ok([who.processor_time(), self.redis.processor_time()])
+    }
+
+    /// Where `who` answers.
+    fn place(&self, who: &str, mode: Mode) -> Result<(u16, String)> {
+        let server = self.server(who)?;
         let path = match (who, mode) {
             (NGINX, Mode::Coded(coding)) if coding != Encoding::Identity => coding.name(),
             (NGINX, _) => "plain",
@@ -285,7 +296,15 @@ impl<'a> Stage<'a> {
                             rates.note(&name("rate"), self.redis_rate(mode, connections)?);
                             continue;
                         }
+                        let before = self.processor_times(who)?;
                         let load = self.turn(who, mode, connections, seconds)?;
+                        let after = self.processor_times(who)?;
+                        for (what, (before, after)) in ["cpu", "redis"]
+                            .into_iter()
+                            .zip(before.into_iter().zip(after))
+                        {
+                            rates.note(&name(what), (after - before) / load.requests);
+                        }
                         rates.note(&name("rate"), load.rate());
                         rates.note(&name("p50"), load.p50);
                         rates.note(&name("p99"), load.p99);
@@ -343,10 +362,14 @@ impl<'a> Stage<'a> {
                 "p50",
                 "p99",
                 "p99.9",
+                "processor time an answer",
+                "and of Redis",
                 "native: answers/s",
                 "p50",
                 "p99",
                 "p99.9",
+                "processor time an answer",
+                "and of Redis",
             ],
         );
         for mode in Mode::ALL {
@@ -354,7 +377,7 @@ impl<'a> Stage<'a> {
                 let mut cells = vec![mode.name().to_owned(), connections.to_string()];
                 let mut values = json!({"mode": mode.name(), "connections": connections});
                 for who in [OURS, NATIVE] {
-                    for what in ["rate", "p50", "p99", "p999"] {
+                    for what in ["rate", "p50", "p99", "p999", "cpu", "redis"] {
                         let name = format!("{who} {} {connections} {what}", mode.name());
                         let median = rates.median(&name).context("it was measured")?;
                         cells.push(match what {

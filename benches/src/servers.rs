@@ -18,6 +18,9 @@ const END: Duration = Duration::from_secs(2);
 /// How long one may take to listen.
 const START: Duration = Duration::from_secs(60);
 
+/// The unit in which Linux tells processor time (proc_pid_stat(5)), the same on all machines that we build for.
+const TICKS_PER_S: f64 = 100.0;
+
 /// A running program.
 pub(crate) struct Server {
     child: Child,
@@ -82,6 +85,20 @@ impl Server {
             next += 1;
         }
         found
+    }
+
+    /// Seconds of a processor that it has had, with all that it has started.
+    pub(crate) fn processor_time(&self) -> f64 {
+        let ticks = |id: &u32| {
+            let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+            // The name, in brackets, may hold anything; of the fields after it, two are the time in the
+            // program and the time in the kernel for it.
+            let (_, fields) = stat.rsplit_once(')')?;
+            let mut fields = fields.split_whitespace().skip(11);
+            let mut next = || fields.next()?.parse::<f64>().ok();
+            Some(next()? + next()?)
+        };
+        self.processes().iter().filter_map(ticks).sum::<f64>() / TICKS_PER_S
     }
 
     /// The memory that it has now (`VmRSS`), with all that it has started.

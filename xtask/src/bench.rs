@@ -42,19 +42,19 @@ pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
     }
     let python = python(task)?;
     let targets = ["--bin=bench", "--bin=native-server"];
-    build::run(&[&build::SERVICE[..], &targets].concat(), task)?;
+    let programs = build::as_shipped(&[&build::SERVICE[..], &targets].concat(), task)?;
     // Their own tests come first: whether a floor really checks what it is said to check, say.
-    let own = task.cargo("test").args(targets);
+    let own = task.cargo_for(build::DIST, "test").args(targets);
     task.run("testing the benchmarks", own)?;
     let chosen = options.part.as_deref();
     for part in PARTS
         .into_iter()
         .filter(|part| chosen.is_none_or(|chosen| chosen == *part))
     {
-        let (programs, manifest) = (&task.programs, task.root.join("spin.toml"));
+        let manifest = task.root.join("spin.toml");
         let contenders = task.root.join("benches/contenders");
         let out = task.target.join("bench");
-        let bench = task.programs.join("bench");
+        let bench = programs.join("bench");
         let measure = cmd!(
             task.sh,
             "{bench} {part} --programs {programs} --manifest {manifest} --python {python}

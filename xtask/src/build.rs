@@ -1,7 +1,8 @@
-//! Builds the programs and the component, in the release profile: the tasks share it, so that nothing is
-//! built twice.
+//! Builds the programs and the component. The tasks share the release profile, so that nothing is built twice;
+//! only what is measured is built as it is shipped.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process;
 
 use anyhow::{Context, Result};
@@ -11,6 +12,9 @@ use crate::task::Task;
 
 /// The programs that the service consists of, as cargo's arguments.
 pub(crate) const SERVICE: [&str; 3] = ["--bin=refresher", "--bin=host", "--bin=demo-upstream"];
+
+/// The profile of what is shipped.
+pub(crate) const DIST: &str = "dist";
 
 /// The manifest of the component that our own host runs, and that of Spin 4.1.
 const MANIFEST: &str = "spin.toml";
@@ -27,6 +31,17 @@ pub(crate) fn run(targets: &[&str], task: &Task) -> Result<()> {
         programs,
     )?;
     component(MANIFEST, task)
+}
+
+/// As [`run`], but the programs as they are shipped; the folder that has them.
+pub(crate) fn as_shipped(targets: &[&str], task: &Task) -> Result<PathBuf> {
+    let programs = task.cargo_for(DIST, "build").args(targets);
+    task.run(
+        "building the programs as they are shipped (a quarter of an hour the first time)",
+        programs,
+    )?;
+    component(MANIFEST, task)?;
+    Ok(task.target.join(DIST))
 }
 
 /// Builds the component for the older Spin, too.

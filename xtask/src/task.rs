@@ -79,8 +79,13 @@ impl Task {
 
     /// Cargo with this subcommand, in the release profile, which all that is native shares.
     pub(crate) fn cargo(&self, subcommand: &str) -> Cmd<'_> {
+        self.cargo_for("release", subcommand)
+    }
+
+    /// Cargo with this subcommand, in another profile.
+    pub(crate) fn cargo_for(&self, profile: &str, subcommand: &str) -> Cmd<'_> {
         let cargo = &self.cargo;
-        let command = cmd!(self.sh, "{cargo} {subcommand} --release --locked");
+        let command = cmd!(self.sh, "{cargo} {subcommand} --profile {profile} --locked");
         // What cargo has told this program of its own package. `ring` is compiled anew where that changes, and
         // with it much else: so it would be by every `cargo test` after `cargo xtask test`.
         env::vars_os()

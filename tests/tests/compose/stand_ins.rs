@@ -47,12 +47,12 @@ while read -r line; do
       done ;;
   esac
 done < Cargo.toml
-mkdir -p target/release target/wasm32-wasip2/component
+mkdir -p target/dist target/wasm32-wasip2/component
 for package in $packages; do
   test -f "$package/Cargo.toml" || { echo "$package is not in the build context" >&2; exit 1; }
   case $package in
     api-component) cp /built/api_component.wasm target/wasm32-wasip2/component/ ;;
-    *) cp "/built/$package" target/release/ ;;
+    *) cp "/built/$package" target/dist/ ;;
   esac
 done
 "#;
