@@ -160,6 +160,11 @@ impl Connections {
         }
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.open().len()
+    }
+
     /// Takes back the place of a connection that has ended.
     pub(crate) fn leave(&self, connection: &Arc<Connection>) {
         self.open().retain(|of| !Arc::ptr_eq(of, connection));

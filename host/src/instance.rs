@@ -3,7 +3,7 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
@@ -65,29 +65,43 @@ impl Default for Reuse {
     }
 }
 
-/// Makes instances of the component.
+/// Makes instances of the component. Clones make them within the same bounds.
+#[derive(Clone)]
 pub(crate) struct Instances {
     program: Program,
-    mounts: Vec<Mount>,
+    mounts: Arc<[Mount]>,
     allowed_hosts: Arc<AllowedHosts>,
     variables: Arc<Values>,
     reuse: Reuse,
     stopping: Arc<AtomicBool>,
     /// The bytes of memory that all instances use.
     memory: Arc<AtomicUsize>,
+    /// Each instance has a weak reference to it.
+    made: Arc<()>,
 }
 
 impl Instances {
     pub(crate) fn new(program: Program, application: Application, reuse: Reuse) -> Self {
         Self {
             program,
-            mounts: application.mounts,
+            mounts: application.mounts.into(),
             allowed_hosts: Arc::new(application.allowed_hosts),
             variables: Arc::new(application.variables),
             reuse,
             stopping: Arc::default(),
             memory: Arc::default(),
+            made: Arc::default(),
         }
+    }
+
+    /// How many instances there are.
+    pub(crate) fn count(&self) -> usize {
+        Arc::weak_count(&self.made)
+    }
+
+    /// Bytes of memory that they use together.
+    pub(crate) fn memory(&self) -> usize {
+        self.memory.load(Ordering::Relaxed)
     }
 
     /// From now on instances end because the host ends: no fault of theirs.
@@ -133,6 +147,7 @@ impl HandlerState for Instances {
                 made: Instant::now(),
                 memory,
                 stopping: Arc::clone(&self.stopping),
+                _made: Arc::downgrade(&self.made),
             },
         })
     }
@@ -173,6 +188,8 @@ pub(crate) struct Worker {
     made: Instant,
     memory: Usage,
     stopping: Arc<AtomicBool>,
+    /// Counts it as long as it is there.
+    _made: Weak<()>,
 }
 
 impl WorkerState for Worker {

@@ -1,11 +1,13 @@
 //! Runs this application's Spin component without the Spin CLI: under wasmtime, with the
 //! interfaces that Spin offers and this application uses, and nothing else.
 //!
-//! The way of a request: [`server`](Server) accepts it, `connections` decides who has a place and whose
-//! turn it is (within [`limits`](Limits); `watched` tells it what a client does), `headers` completes it
-//! as Spin does, `instance` chooses or makes the instance that answers it. What an instance has is in
+//! The way of a request: [`server`](Server) accepts its connection and gives it to a `worker`, one of the
+//! threads that answer; `connections` decides who has a place and whose turn it is (within
+//! [`limits`](Limits); `watched` tells it what a client does); in `respond`, `headers` completes it as Spin
+//! does, and `instance` chooses or makes the instance that answers it. What an instance has is in
 //! `state`: the variables (`interfaces`), connections to Redis (`redis`, which asks `outbound` whether it
-//! may), WASI, bounded `memory`, and a log (`guest_log`, by way of `errors`). [`manifest`] reads
+//! may), WASI, bounded `memory`, and a log (`guest_log`, by way of `errors`). `metrics` counts what Prometheus
+//! may want to know. [`manifest`] reads
 //! `spin.toml`; `engine` compiles the component and links what it imports.
 //!
 //! What holds here:
@@ -24,14 +26,19 @@ mod interfaces;
 mod limits;
 pub mod manifest;
 mod memory;
+mod metrics;
 mod outbound;
 mod redis;
+mod respond;
 mod server;
 mod state;
 pub mod variables;
 mod watched;
+mod worker;
 
 pub use engine::{Program, ProgramError};
 pub use instance::Reuse;
 pub use limits::{Limits, connections_that_descriptors_allow};
-pub use server::{MAX_REQUEST_BODY, Server};
+pub use metrics::Scrape;
+pub use respond::MAX_REQUEST_BODY;
+pub use server::{Options, Server};

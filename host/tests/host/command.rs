@@ -1,6 +1,7 @@
 //! The program itself: its line, its errors, its exit codes, its signals.
 
 use std::{
+    collections::HashSet,
     fs,
     io::{BufRead as _, BufReader, Read as _},
     net::{SocketAddr, TcpListener},
@@ -9,8 +10,10 @@ use std::{
     time::SystemTime,
 };
 
+use http::header::CONTENT_TYPE;
+
 use crate::{
-    client::get,
+    client::{Connection, get},
     program::probe_file,
     server::{Redis, application, until},
 };
@@ -21,6 +24,7 @@ pub(crate) fn command(from: &Path) -> Command {
         .arg("--from")
         .arg(from)
         .env_remove("RUST_LOG")
+        .env_remove("HOST_METRICS")
         .env_remove("HOST_COMPILATION_CACHE");
     command
 }
@@ -56,6 +60,13 @@ impl Running {
         assert!(sent.unwrap().success());
     }
 
+    /// The next line that it prints.
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        line
+    }
+
     /// Waits for its end, and returns its exit code and what it printed after its first line.
     pub(crate) fn end(&mut self) -> (Option<i32>, String) {
         let mut rest = String::new();
@@ -80,7 +91,7 @@ async fn it_serves_and_ends_with_its_signals() {
         let mut host = Running::start(
             command(folder.path())
                 .args(["--variable", "secret=s3cret"])
-                .args(["--max-instance-reuse-count", "2"])
+                .args(["--threads", "1", "--max-instance-reuse-count", "2"])
                 .args(["--idle-instance-timeout", "60s"]),
         );
         let text = async |path: &str| get(host.address, path).await.text();
@@ -102,6 +113,56 @@ async fn it_serves_and_ends_with_its_signals() {
         assert_eq!(waiting.await.unwrap().status, 200);
         assert_eq!(host.end(), (Some(0), String::new()), "{name}");
     }
+}
+
+#[tokio::test]
+async fn every_thread_answers_and_what_they_did_is_told() {
+    let folder = application("redis://127.0.0.1:1");
+    let mut host = Running::start(
+        command(folder.path())
+            .args(["--threads", "3", "--metrics", "127.0.0.1:0"])
+            .args(["--idle-instance-timeout", "60s"]),
+    );
+    let line = host.line();
+    let metrics = line.trim_end().strip_prefix("metrics on http://").unwrap();
+    let metrics = metrics.strip_suffix("/metrics").unwrap().parse().unwrap();
+    // As many connections as threads, each with an instance of its own.
+    let mut connections = Vec::new();
+    for _ in 0..3 {
+        connections.push(Connection::open(host.address).await);
+    }
+    let mut instances = HashSet::new();
+    for connection in &mut connections {
+        let answer = connection.get("/instance").await.text();
+        instances.insert(answer.split(' ').next().unwrap().to_owned());
+    }
+    assert_eq!(instances.len(), 3, "{instances:?}");
+    assert_eq!(get(host.address, "/fail").await.status, 500);
+    let answer = get(metrics, "/metrics").await;
+    let kind = answer.headers[CONTENT_TYPE].to_str().unwrap();
+    assert!(kind.starts_with("application/openmetrics-text;"), "{kind}");
+    let text = answer.text();
+    for line in [
+        "host_requests_total{route=\"/instance\",status=\"200\"} 3",
+        "host_requests_total{route=\"other\",status=\"500\"} 1",
+        "host_request_duration_seconds_count 4",
+        "# EOF",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
+    let number = |name: &str| -> i64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("no {name}: {text}"))
+            .trim()
+            .parse()
+            .unwrap()
+    };
+    assert!(number("host_connections ") >= 3);
+    assert!(number("host_instances ") >= 3);
+    assert!(number("host_instance_memory_bytes ") > 1 << 16);
+    assert_eq!(get(metrics, "/").await.status, 404);
+    host.signal("TERM");
+    assert_eq!(host.end(), (Some(0), String::new()));
 }
 
 #[tokio::test]
