@@ -124,7 +124,9 @@ pub(crate) async fn check(
     right: bool,
 ) -> Result<(), Problem> {
     match (credential.check, credential.mac()) {
-        (CredentialCheck::Wrong | CredentialCheck::None, _) => return Err(credential.refusal()),
+        (CredentialCheck::Wrong | CredentialCheck::None | CredentialCheck::NotNeeded, _) => {
+            return Err(credential.refusal());
+        }
         (CredentialCheck::Unknown, Some(mac)) if !right => {
             let right = credential.verify(account);
             // That may have taken all the time there was.

@@ -15,13 +15,13 @@
 //! - [`timeline`] answers questions about incidents of all employees.
 //! - [`store`] is the one module that talks to Redis; [`config`] reads the settings.
 //! - [`incoming`] takes a request from the host; [`reply`] is an answer, [`problem`] one that is an error,
-//!   [`outgoing`] hands it to the host.
+//!   [`exposition`] writes metrics, [`outgoing`] hands an answer to the host.
 //!
 //! Invariants:
 //!
 //! - A request is counted and its credential checked before anything of the snapshot is told.
 //! - One round trip to Redis, but for bodies that the instance has not cached, for questions to the
-//!   timeline, and for credentials that have to be checked by hashing.
+//!   timeline, for the state of the service, and for credentials that have to be checked by hashing.
 //! - Nothing waits for Redis without a deadline: within a second, an answer has begun or is a 503.
 //! - An instance serves many requests, some at the same time, and may vanish after any of them. What
 //!   it keeps (a connection, the last record, some bodies, a verified credential) only saves work.
@@ -30,6 +30,7 @@ mod auth;
 mod cache;
 mod conditional;
 mod config;
+mod exposition;
 mod incoming;
 mod limit;
 mod negotiate;
@@ -52,7 +53,7 @@ use auth::Credential;
 use limit::Admitted;
 use problem::Problem;
 use reply::Reply;
-use respond::{dashboard, document, employee, health, openapi, shutdown, status};
+use respond::{dashboard, document, employee, health, metrics, openapi, shutdown, status};
 use router::{Resource, Route};
 use snapshot::Snapshot;
 use store::{Store, StoreError};
@@ -135,6 +136,12 @@ async fn protected(request: &Parts, resource: Resource<'_>) -> Result<Reply, Pro
             let record = snapshot.as_ref().map(|snapshot| &snapshot.record);
             let reports = store.reports().await?;
             Ok(status::respond(record, &reports, now_ms))
+        }
+        Resource::Metrics => {
+            let snapshot = snapshot::read(current)?;
+            let record = snapshot.as_ref().map(|snapshot| &snapshot.record);
+            let (reports, counts) = (store.reports().await?, store.counts().await?);
+            Ok(metrics::respond(record, &reports, &counts, now_ms))
         }
         Resource::Shutdown => {
             shutdown::respond(request, &mut store, &config.settings, now_ms).await

@@ -61,6 +61,7 @@ pub(crate) fn scope<'a>(
             ("dashboard", &settings.dashboard_rate_limits)
         }
         Resource::Status => ("status", &settings.dashboard_rate_limits),
+        Resource::Metrics => ("metrics", &settings.dashboard_rate_limits),
         Resource::Shutdown => ("shutdown", &settings.default_rate_limits),
     };
     Scope {
@@ -270,12 +271,13 @@ mod tests {
             Resource::Document(Document::Summary),
             Resource::Timeline,
             Resource::Status,
+            Resource::Metrics,
             Resource::Shutdown,
         ]
         .map(|resource| scope(resource, &HeaderMap::new(), &settings));
         let mut names: Vec<_> = scopes.iter().map(|scope| scope.name).collect();
         names.dedup();
-        assert_eq!(names.len(), 7);
+        assert_eq!(names.len(), 8);
         let of =
             |limits: &Vec<RateLimit>| limits.iter().map(ToString::to_string).collect::<Vec<_>>();
         let (incidents, dashboard) = (
@@ -286,6 +288,7 @@ mod tests {
             incidents,
             incidents,
             incidents,
+            dashboard,
             dashboard,
             dashboard,
             dashboard,

@@ -33,13 +33,15 @@ pub(crate) enum Resource<'a> {
     DashboardFile(&'a str),
     /// What is served, and how fresh it is.
     Status,
+    /// The same in numbers, for Prometheus.
+    Metrics,
     /// The end of the service.
     Shutdown,
 }
 
 /// What has a path of its own; any other below `/incidents/` is an employee's, and any below `/dashboard/` a
 /// file of the page.
-pub(crate) const ROUTES: [(&str, Route<'static>); 10] = [
+pub(crate) const ROUTES: [(&str, Route<'static>); 11] = [
     ("/", Route::Protected(Resource::Dashboard)),
     (
         "/incidents",
@@ -55,6 +57,7 @@ pub(crate) const ROUTES: [(&str, Route<'static>); 10] = [
     ),
     ("/incidents/timeline", Route::Protected(Resource::Timeline)),
     ("/status", Route::Protected(Resource::Status)),
+    ("/metrics", Route::Protected(Resource::Metrics)),
     ("/shutdown", Route::Protected(Resource::Shutdown)),
     ("/openapi.json", Route::Openapi),
     ("/healthz", Route::Healthz),
@@ -101,8 +104,8 @@ fn not_found() -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,
         "There is nothing here. Try / in a browser, /incidents, /incidents/{employee_id}, \
-         /incidents/unattributed, /incidents/summary, /incidents/timeline, /status, /healthz or /readyz; /openapi.json \
-         describes them.",
+         /incidents/unattributed, /incidents/summary, /incidents/timeline, /status, /metrics, /healthz or /readyz; \
+         /openapi.json describes them.",
     )
 }
 
@@ -126,7 +129,7 @@ mod tests {
 
     #[test]
     fn every_documented_path_is_known() {
-        use Resource::{Dashboard, DashboardFile, Employee, Shutdown, Status, Timeline};
+        use Resource::{Dashboard, DashboardFile, Employee, Metrics, Shutdown, Status, Timeline};
         let document = |document| Some(Route::Protected(Resource::Document(document)));
         assert_eq!(get("/incidents"), document(Document::Report));
         assert_eq!(
@@ -146,6 +149,7 @@ mod tests {
         );
         assert_eq!(get("/openapi.json"), Some(Route::Openapi));
         assert_eq!(get("/status"), Some(Route::Protected(Status)));
+        assert_eq!(get("/metrics"), Some(Route::Protected(Metrics)));
         assert_eq!(get("/shutdown"), Some(Route::Protected(Shutdown)));
         assert_eq!(get("/healthz"), Some(Route::Healthz));
         assert_eq!(get("/readyz"), Some(Route::Readyz));
@@ -163,6 +167,7 @@ mod tests {
             "/Incidents",
             "//incidents",
             "/status/",
+            "/metrics/",
             "/healthz/x",
         ] {
             let reply = Reply::from(route(&Method::GET, path).unwrap_err());
@@ -177,6 +182,7 @@ mod tests {
             "/incidents/7",
             "/incidents/timeline",
             "/status",
+            "/metrics",
             "/openapi.json",
         ] {
             assert!(route(&Method::HEAD, path).is_ok());

@@ -1,13 +1,14 @@
 //! Every script of the contract, without Redis: the keys and arguments that its type gives, and what it
 //! makes of replies. That they fit the Lua is shown on a real Redis, in `tests/tests/system/scripts.rs`.
 
+use domain::contract::counters::{RefreshOutcome, refreshed};
 use domain::contract::document::Encoding;
 use domain::contract::keys::Keys;
 use domain::contract::record::{BLOCK_BYTES, Body, Current, VERSION};
 use domain::contract::scripts::{
-    Admission, Admit, Argument, AskRefresh, Bound, Call, CredentialCheck, EmployeePart,
+    Admission, Admit, Argument, AskRefresh, Bound, Call, Count, CredentialCheck, EmployeePart,
     FindEmployee, FindEmployeeRows, FindRows, Holding, LaneSearch, NextGeneration, Order, Publish,
-    ReadRows, ReadStatus, ReleaseLease, SettleCheck, TakeLease, Unstage, Value,
+    ReadCounters, ReadRows, ReadStatus, ReleaseLease, SettleCheck, TakeLease, Unstage, Value,
 };
 use domain::contract::timeline::{RowEntry, RowKey, TimeKey};
 use domain::settings::rate_limit::RateLimit;
@@ -70,6 +71,7 @@ fn a_request_names_its_counters_and_their_limits() {
             "{t}:current",
             "{t}:verified:00ff",
             "{t}:known:00ff:192.0.2.7",
+            "{t}:counters",
             "{t}:check-permit:0",
             "{t}:limit:incidents:0:192.0.2.7",
             "{t}:limit:incidents:1:192.0.2.7",
@@ -87,6 +89,7 @@ fn a_request_names_its_counters_and_their_limits() {
         (CredentialCheck::Right, "right"),
         (CredentialCheck::Wrong, "wrong"),
         (CredentialCheck::None, "none"),
+        (CredentialCheck::NotNeeded, "unneeded"),
     ] {
         let shown = arguments(&request(credential, None));
         assert_eq!(shown[..2], [word, ""]);
@@ -150,6 +153,7 @@ fn what_came_of_a_check_is_told() {
         [
             "{t}:verified:00ff",
             "{t}:known:00ff:192.0.2.7",
+            "{t}:counters",
             "{t}:check-permit:0",
             "{t}:failures:0:192.0.2.7",
             "{t}:failures:1:192.0.2.7",
@@ -272,6 +276,7 @@ fn a_snapshot_is_published_with_all_its_keys() {
         snapshot: &snapshot,
         superseded: &superseded,
         superseded_for_ms: 60_000,
+        counted: &[("refreshes:replaced".to_owned(), 3)],
     };
     assert_eq!(
         key_names(&publish),
@@ -279,16 +284,56 @@ fn a_snapshot_is_published_with_all_its_keys() {
             "{t}:lease",
             "{t}:current",
             "{t}:refresh-asked",
+            "{t}:counters",
             "new",
             "old"
         ]
     );
     assert_eq!(
         arguments(&publish),
-        ["a", "7", "before", "after", "1", "60000"]
+        [
+            "a",
+            "7",
+            "before",
+            "after",
+            "1",
+            "60000",
+            "refreshes:replaced",
+            "3"
+        ]
     );
     assert_eq!(publish.reply([bytes("OK")]), Ok(()));
     refuses_what_is_no_reply(&publish, "publish");
+}
+
+#[test]
+fn what_has_no_other_script_is_counted_and_all_is_read() {
+    let keys = keys();
+    let counted = refreshed(RefreshOutcome::Failed, 700);
+    let count = Count {
+        keys: &keys,
+        counted: &counted,
+    };
+    assert_eq!(key_names(&count), ["{t}:counters"]);
+    assert_eq!(
+        arguments(&count),
+        [
+            "refreshes:failed",
+            "1",
+            "refresh-ms:1000",
+            "1",
+            "refresh-ms:sum",
+            "700"
+        ]
+    );
+    assert_eq!(count.reply([bytes("OK")]), Ok(()));
+    refuses_what_is_no_reply(&count, "count");
+
+    let read = ReadCounters::new(&keys);
+    assert_eq!(key_names(&read), ["{t}:lease", "{t}:counters"]);
+    let shown = arguments(&read);
+    assert_eq!(shown[..3], ["4000", "20", "refreshes:replaced"]);
+    refuses_what_is_no_reply(&read, "read_counters");
 }
 
 #[test]

@@ -1,23 +1,18 @@
 //! HAProxy, with the configuration that operators get, before programs on this machine.
 
-use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use std::{env, io};
 
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
 use crate::certificates::Certificates;
 use crate::names::Names;
-use crate::process::{Process, Signal, manifest, until};
+use crate::process::{Process, Signal, manifest, optional, until};
 
 /// How long it may take to start, on a busy machine.
 const STARTS_WITHIN: Duration = Duration::from_secs(30);
-
-/// Where Debian has programs for administrators, whose folder may not be on `PATH`.
-const ADMINISTRATORS: &str = "/usr/sbin";
 
 /// A running HAProxy.
 #[derive(Debug)]
@@ -32,18 +27,7 @@ pub struct Balancer {
 /// tested.
 #[must_use]
 pub fn haproxy(untested: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let folders = env::split_paths(&path).chain([ADMINISTRATORS.into()]);
-    let found = folders
-        .map(|folder| folder.join("haproxy"))
-        .find(|file| file.is_file());
-    if found.is_none() {
-        // Not through `eprintln`, which the test harness would keep to itself.
-        let told =
-            format!("\n*** SKIPPED: no haproxy on this machine: {untested} NOT tested ***\n\n");
-        let _ = io::stderr().write_all(told.as_bytes());
-    }
-    found
+    optional("haproxy", untested)
 }
 
 impl Balancer {

@@ -7,6 +7,7 @@ mod certificates;
 mod client;
 mod clock;
 mod made;
+mod metrics;
 mod names;
 mod process;
 mod proxy;
@@ -24,9 +25,10 @@ pub use certificates::Certificates;
 pub use client::{Answer, Client, HASH, HASHED_PASSWORD, ID, PASSWORD};
 pub use clock::Clock;
 pub use made::{MadeRow, MadeSnapshot};
+pub use metrics::Metrics;
 pub use names::Names;
 pub use process::{
-    Process, Signal, TempDir, manifest, on_a_small_disk, program, until, with_ignored,
+    Process, Signal, TempDir, manifest, on_a_small_disk, optional, program, until, with_ignored,
 };
 pub use proxy::{Mode, Proxy};
 pub use readers::Readers;

@@ -20,6 +20,9 @@ pub use tempfile::TempDir;
 /// How long a program may take to be ready, on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
+/// Where Debian has programs for administrators, whose folder may not be on `PATH`.
+const ADMINISTRATORS: &str = "/usr/sbin";
+
 /// How often a condition is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -50,6 +53,24 @@ fn place(variable: &str) -> PathBuf {
         exit(1);
     });
     unreachable!("the process has ended")
+}
+
+/// A program that is not part of the service, where it is on this machine. Where it is not, says aloud that
+/// what `untested` says is not tested.
+#[must_use]
+pub fn optional(name: &str, untested: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&path).chain([ADMINISTRATORS.into()]);
+    let found = folders
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file());
+    if found.is_none() {
+        // Not through `eprintln`, which the test harness would keep to itself.
+        let told =
+            format!("\n*** SKIPPED: no {name} on this machine: {untested} NOT tested ***\n\n");
+        let _ = io::stderr().write_all(told.as_bytes());
+    }
+    found
 }
 
 /// `command` as a program that can be limited by [`Process::limit_files`]: what it writes beyond is an

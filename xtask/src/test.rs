@@ -35,12 +35,21 @@ pub(crate) fn with_places<'a>(cmd: Cmd<'a>, redis: &RedisServer, task: &Task) ->
         .env("HOST_COMPILATION_CACHE", task.setup.join("compiled")))
 }
 
-/// A `PATH` on which HAProxy is found, where it can be had: the tests that need it say aloud that they are
+/// Programs with which some tests look at the service, and their packages in Debian.
+const PROGRAMS: [(&str, &str); 3] = [
+    ("haproxy", "haproxy"),
+    ("promtool", "prometheus"),
+    ("prometheus-alertmanager", "prometheus-alertmanager"),
+];
+
+/// A `PATH` on which these are found, where they can be had: the tests that need one say aloud that they are
 /// skipped without.
-fn with_haproxy(path: OsString, task: &Task) -> OsString {
-    setup::on_a_path("haproxy", "haproxy", path.clone(), task).unwrap_or_else(|error| {
-        say(&format!("no HAProxy: {error:#}"));
-        path
+fn with_programs(path: OsString, task: &Task) -> OsString {
+    PROGRAMS.iter().fold(path, |path, (program, package)| {
+        setup::on_a_path(program, package, path.clone(), task).unwrap_or_else(|error| {
+            say(&format!("no {program}: {error:#}"));
+            path
+        })
     })
 }
 
@@ -66,7 +75,7 @@ pub(crate) fn run(options: &Options, task: &Task) -> Result<()> {
         .arg("--no-fail-fast")
         .args(&options.arguments);
     let tests = with_places(tests, &redis, task)?.env(THREADS.0, THREADS.1);
-    let path = with_haproxy(redis.search_path(task)?, task);
+    let path = with_programs(redis.search_path(task)?, task);
     let (mut tests, path) = with_browser(tests, path, task);
     // Where there is no way to it, what needs it says that it is skipped.
     match python::environment(

@@ -33,7 +33,7 @@ pub(crate) async fn ready() -> Result<Reply, Problem> {
         failure_limits: &[],
         client: "all".to_owned(),
     };
-    let admitted = limit::admit(&mut store, &scope, CredentialCheck::None, None).await?;
+    let admitted = limit::admit(&mut store, &scope, CredentialCheck::NotNeeded, None).await?;
     let snapshot = snapshot::read(admitted.current)?.ok_or_else(snapshot::none_yet)?;
     snapshot.record.report.identity.ok_or(StoreError::Damaged)?;
     Ok(plain_text("ready\n"))

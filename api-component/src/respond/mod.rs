@@ -4,6 +4,7 @@ pub(crate) mod dashboard;
 pub(crate) mod document;
 pub(crate) mod employee;
 pub(crate) mod health;
+pub(crate) mod metrics;
 pub(crate) mod openapi;
 pub(crate) mod shutdown;
 pub(crate) mod status;

@@ -11,9 +11,9 @@ use domain::contract::commands::{self, Command};
 use domain::contract::keys::Keys;
 use domain::contract::record::{Current, MAX_RECORD_BYTES};
 use domain::contract::scripts::{
-    Admission, Admit, Argument, AskRefresh, Call, CredentialCheck, EmployeeFound, EmployeePart,
-    FindEmployee, FindEmployeeRows, FindRows, Found, LaneSearch, Order, ReadRows, ReadStatus,
-    Reports, SettleCheck, Value,
+    Admission, Admit, Argument, AskRefresh, Call, Counts, CredentialCheck, EmployeeFound,
+    EmployeePart, FindEmployee, FindEmployeeRows, FindRows, Found, LaneSearch, Order, ReadCounters,
+    ReadRows, ReadStatus, Reports, SettleCheck, Value,
 };
 use domain::settings::credentials::Secret;
 use domain::settings::rate_limit::RateLimit;
@@ -236,6 +236,12 @@ impl Store {
             keys: &location.keys,
         })
         .await
+    }
+
+    /// What is counted, and whether anybody leads.
+    pub(crate) async fn counts(&mut self) -> Result<Counts, StoreError> {
+        let location = Rc::clone(&self.location);
+        self.run(&ReadCounters::new(&location.keys)).await
     }
 
     /// Asks the refreshers for a snapshot, unless that was done already.

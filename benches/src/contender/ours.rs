@@ -249,6 +249,7 @@ impl Target {
             payloads: payloads.collect(),
             record,
             bodies,
+            counted: Vec::new(),
         }
     }
 
@@ -273,6 +274,7 @@ impl Target {
             record,
             bodies: Vec::new(),
             payloads: Vec::new(),
+            counted: Vec::new(),
         })
         .await
     }

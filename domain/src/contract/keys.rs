@@ -139,6 +139,12 @@ impl Keys {
         self.key("node-changes")
     }
 
+    /// What is counted: a hash, see [`counters`](crate::contract::counters).
+    #[must_use]
+    pub fn counters(&self) -> String {
+        self.key("counters")
+    }
+
     /// The state of the history: [`HistoryStatus`](crate::contract::history::HistoryStatus) as JSON.
     #[must_use]
     pub fn history(&self) -> String {
@@ -190,6 +196,7 @@ mod tests {
             keys.nodes(),
             keys.node_states(),
             keys.node_changes(),
+            keys.counters(),
             keys.history(),
             keys.verified(Some("00")),
             keys.known(None, "{evil}:1"),

@@ -36,6 +36,9 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Refresher, Self::Host, Self::Probed];
+
     /// The word in records and in `/status`.
     #[must_use]
     pub const fn name(self) -> &'static str {

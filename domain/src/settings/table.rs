@@ -119,7 +119,7 @@ pub static SETTINGS: [Setting; 25] = [
         key: "DASHBOARD_RATE_LIMITS",
         variables: &["dashboard_rate_limits"],
         default: "20 per second, 100000 per day",
-        help: "Limits for each client address of `/status`, `/incidents/summary`, `/incidents/timeline` and `/openapi.json`.",
+        help: "Limits for each client address of `/`, `/status`, `/metrics`, `/incidents/summary`, `/incidents/timeline` and `/openapi.json`.",
         set: |settings, given| fill(&mut settings.dashboard_rate_limits, limits(given)),
         show: |settings| Some(listed(&settings.dashboard_rate_limits)),
         ..ROW

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::contract::scripts::{Holding, ReleaseLease, TakeLease};
+use domain::contract::scripts::{Holding, LEASE_TERM_MS, ReleaseLease, TakeLease};
 use redis::Cmd;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -17,7 +17,7 @@ use crate::nodes;
 use crate::store::{Store, StoreError, millis};
 
 /// How long the lease runs unless it is renewed.
-pub const TERM: Duration = Duration::from_secs(4);
+pub const TERM: Duration = Duration::from_millis(LEASE_TERM_MS);
 
 /// How often it is renewed, and tried for while Redis cannot be asked.
 const EVERY: Duration = Duration::from_secs(1);

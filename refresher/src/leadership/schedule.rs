@@ -163,8 +163,10 @@ impl Work<'_> {
                 .is_none_or(|request| self.is_needed(request))
             {
                 self.activity.begins("refreshes");
+                let started = Instant::now();
                 let refresh = self.refresher.refresh(leadership);
                 let Ok(result) = timeout_at(self.progress + self.stall, refresh).await else {
+                    self.refresher.count_failure(started.elapsed()).await;
                     return Err(RefreshError::Stalled(self.stall));
                 };
                 if !matches!(&result, Err(error) if error.is_of_store()) {

@@ -8,13 +8,16 @@ mod record;
 pub(crate) mod restore;
 pub(crate) mod source;
 mod take_over;
+mod tally;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use blake3::Hash;
 use bytes::Bytes;
+use domain::contract::counters::RefreshOutcome;
 use domain::contract::record::{Current, Freshness};
+use domain::contract::scripts::Count;
 use domain::incident::IncidentType;
 use domain::settings::Settings;
 use futures::future::{join, join_all};
@@ -32,6 +35,7 @@ use self::log::Log;
 use self::publish::{Block, PublishError, Publisher, Snapshot, blocks, indexes};
 use self::record::Timestamps;
 use self::source::{Source, accept, sources};
+use self::tally::Tally;
 use crate::answer::Answer;
 use crate::history::recorder::{Recorder, Recording};
 use crate::history::retention::Bounds;
@@ -106,6 +110,7 @@ pub(crate) struct Refresher {
     /// What the current snapshot was made of, if this process made it since it leads.
     made: Option<Made>,
     log: Log,
+    tally: Tally,
     interval: Duration,
     /// The largest answer, in bytes.
     largest: u64,
@@ -168,6 +173,7 @@ impl Refresher {
             map_entries: 0,
             made: None,
             log: Log::new(types.len()),
+            tally: Tally::default(),
             types,
             interval: settings.refresh_interval,
             largest: settings.api_max_body_bytes,
@@ -211,6 +217,38 @@ impl Refresher {
         leadership: &Leadership,
     ) -> Result<Outcome, RefreshError> {
         let started = Instant::now();
+        match self.attempt(leadership, started).await {
+            Ok(outcome) => match self.failure() {
+                Some(error) => Err(error),
+                None => Ok(outcome),
+            },
+            Err(error) => {
+                self.count_failure(started.elapsed()).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Counts a refresh that came to nothing after so long.
+    pub(crate) async fn count_failure(&mut self, took: Duration) {
+        self.tally.note(RefreshOutcome::Failed, took);
+        let count = Count {
+            keys: &self.store.keys,
+            counted: &self.tally.all(),
+        };
+        // Where Redis is away, it is counted with the next one.
+        match self.store.control.call(&count).await {
+            Ok(()) => self.tally.clear(),
+            Err(error) => tracing::debug!(%error, "a failed refresh could not be counted yet"),
+        }
+    }
+
+    /// Fetches and publishes what there is.
+    async fn attempt(
+        &mut self,
+        leadership: &Leadership,
+        started: Instant,
+    ) -> Result<Outcome, RefreshError> {
         let deadline = started + self.interval;
         let clock = self.store.clock().await?;
         let parsed = self.fetch(clock, deadline).await;
@@ -223,19 +261,15 @@ impl Refresher {
             recovered: None,
         };
         let plan = self.decide(parsed).await?;
-        let outcome = match self.carry_out(&context, plan).await {
+        match self.carry_out(&context, plan).await {
             Err(RefreshError::Publish(PublishError::Store(
                 error @ (StoreError::Conflict | StoreError::Missing),
             ))) => {
                 tracing::warn!(%error, "publishing the whole snapshot anew");
                 self.publisher.reload().await?;
-                self.publish_anew(&context).await?
+                self.publish_anew(&context).await
             }
-            result => result?,
-        };
-        match self.failure() {
-            Some(error) => Err(error),
-            None => Ok(outcome),
+            result => result,
         }
     }
 
@@ -389,12 +423,22 @@ impl Refresher {
         bodies: Vec<Block>,
         left_out: &LeftOut,
     ) -> Result<(), RefreshError> {
+        let outcome = match self.failure() {
+            Some(_) => RefreshOutcome::Failed,
+            None if bodies.is_empty() => RefreshOutcome::Renewed,
+            None => RefreshOutcome::Replaced,
+        };
         let answers = self
             .sources
             .iter()
             .filter_map(|source| source.answer.as_ref());
         let snapshot = Snapshot {
             payloads: self.publisher.missing_payloads(answers),
+            counted: match context.recovered {
+                // That was no refresh.
+                Some(_) => Vec::new(),
+                None => self.tally.with(outcome, context.started.elapsed()),
+            },
             record,
             bodies,
         };
@@ -402,6 +446,9 @@ impl Refresher {
         self.publisher
             .publish(context.leadership, snapshot, context.deadline)
             .await?;
+        if context.recovered.is_none() {
+            self.tally.clear();
+        }
         let failing = self
             .sources
             .iter()

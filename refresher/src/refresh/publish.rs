@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use domain::contract::counters::Counted;
 use domain::contract::keys::Keys;
 use domain::contract::record::{BLOCK_BYTES, Current, RecordError, VERSION};
 use domain::contract::scripts::{NextGeneration, Publish, Unstage};
@@ -91,6 +92,8 @@ pub struct Snapshot {
     pub bodies: Vec<Block>,
     /// Blocks of newly kept answers: another snapshot may have the same ones.
     pub payloads: Vec<Block>,
+    /// What is counted with it.
+    pub counted: Vec<Counted>,
 }
 
 impl Snapshot {
@@ -280,6 +283,7 @@ impl Publisher {
             snapshot: &keys,
             superseded: &superseded,
             superseded_for_ms: millis(self.superseded_for),
+            counted: &snapshot.counted,
         };
         match self.store.control.call(&publish).await {
             // An earlier try did it, and only its answer was lost.

@@ -20,6 +20,7 @@ mod hosts;
 mod kill;
 mod limits;
 mod lockout;
+mod metrics;
 mod nodes;
 mod odd_contents;
 mod openapi;

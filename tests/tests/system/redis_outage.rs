@@ -22,6 +22,7 @@ async fn is_out(client: &Client) {
         "/incidents/unattributed",
         "/incidents/1",
         "/status",
+        "/metrics",
         "/readyz",
         "/shutdown",
     ];

@@ -96,11 +96,13 @@ async fn what_needs_no_body_takes_one_round_trip_and_a_kept_body_as_well() {
         answer.expect("an answer").status.as_u16()
     };
     let status = async || client.get("/status").await.status.as_u16();
+    let metrics = async || client.get("/metrics").await.status.as_u16();
     let kept = async || client.get("/incidents").await.status.as_u16();
     assert_eq!(calls(&redis, not_modified, 304).await, (TIMES, 0, 0));
     assert_eq!(calls(&redis, head, 200).await, (TIMES, 0, 0));
     // The nodes and the history are only read for who is let in: once more, where the history is got.
     assert_eq!(calls(&redis, status, 200).await, (2 * TIMES, TIMES, 0));
+    assert_eq!(calls(&redis, metrics, 200).await, (3 * TIMES, TIMES, 0));
     // Should the host start another instance, that has to get the body once.
     let (scripts, gets, pieces) = calls(&redis, kept, 200).await;
     assert_eq!((scripts, gets), (TIMES, 0));

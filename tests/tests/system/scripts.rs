@@ -2,15 +2,16 @@
 
 use std::ops::Range;
 
+use domain::contract::counters::{Counters, RefreshOutcome, refreshed};
 use domain::contract::document::{Document, Encoding};
 use domain::contract::history::HistoryStatus;
 use domain::contract::keys::Keys;
 use domain::contract::node::{Kind, Node};
 use domain::contract::record::{BLOCK_BYTES, Body, EmployeeEntry};
 use domain::contract::scripts::{
-    Admission, Admit, AskRefresh, CONFLICT, Call, CredentialCheck, DAMAGED, EmployeePart, FENCED,
-    FindEmployee, Holding, MISSING, NextGeneration, Publish, ReadStatus, ReleaseLease, SettleCheck,
-    TakeLease, Unstage,
+    Admission, Admit, AskRefresh, CONFLICT, Call, Count, CredentialCheck, DAMAGED, EmployeePart,
+    FENCED, FindEmployee, Holding, MISSING, NextGeneration, Publish, ReadCounters, ReadStatus,
+    ReleaseLease, SettleCheck, TakeLease, Unstage,
 };
 use domain::settings::rate_limit::RateLimit;
 use end_to_end::Redis;
@@ -51,6 +52,10 @@ impl Scripts {
         let mut connection = self.connection.clone();
         let value = value.as_ref();
         let () = connection.set(key, value).await.expect("it is set");
+    }
+
+    async fn counters(&self) -> Counters {
+        self.call(&ReadCounters::new(&self.keys)).await.counters
     }
 
     async fn time_to_live(&self, key: &str) -> i64 {
@@ -125,6 +130,12 @@ async fn requests_are_admitted_limited_and_locked_out() {
     scripts.set(&keys.known(None, "wrong"), "1").await;
     let known = request("wrong", CredentialCheck::Right);
     assert_eq!(admitted(scripts.call(&known).await), Some(true));
+    // One had no password, two a wrong one, three were locked out, and one was one too many.
+    assert_eq!(scripts.counters().await.refused, [1, 1, 2, 3, 0]);
+    let open = request("open", CredentialCheck::NotNeeded);
+    assert_eq!(admitted(scripts.call(&open).await), Some(false));
+    assert_eq!(scripts.counters().await.refused, [1, 1, 2, 3, 0]);
+    assert_eq!(scripts.time_to_live(&keys.failures(0, "open")).await, -2);
     let day = scripts.time_to_live(&keys.known(None, "wrong")).await;
     assert!((86_000_000..=86_400_000).contains(&day), "{day}");
 }
@@ -203,6 +214,8 @@ async fn a_credential_is_checked_with_a_permit_and_counts_as_a_guess_meanwhile()
     // As many as the limit allows: what comes then is not even checked.
     let locked = scripts.call(&request("a", "five")).await;
     assert!(matches!(locked, Admission::LockedOut { .. }), "{locked:?}");
+    // Two were busy, two wrong, and one is locked out.
+    assert_eq!(scripts.counters().await.refused, [0, 0, 2, 1, 2]);
     // What is settled when its window has ended leaves no counter behind.
     assert_eq!(
         admitted(scripts.call(&request("c", "four")).await),
@@ -320,6 +333,39 @@ async fn one_holds_the_lease_and_its_token_grows() {
 }
 
 #[tokio::test]
+async fn what_is_counted_is_read_with_whether_anybody_leads() {
+    let scripts = Scripts::start().await;
+    let keys = &scripts.keys;
+    let counted = refreshed(RefreshOutcome::Failed, 300_001);
+    let count = Count {
+        keys,
+        counted: &counted,
+    };
+    for _ in 0..2 {
+        scripts.call(&count).await;
+    }
+    let read = ReadCounters::new(keys);
+    let counts = scripts.call(&read).await;
+    assert!(!counts.has_leader);
+    assert_eq!(counts.counters.refreshes, [0, 0, 2]);
+    assert_eq!(counts.counters.durations[11], 2);
+    assert_eq!(counts.counters.duration_sum_ms, 600_002);
+    // A lease that runs for longer than it can says nothing: the clock was set back.
+    for (term_ms, has_leader) in [(4_000, true), (60_000, false)] {
+        let take = TakeLease {
+            keys,
+            holder: "a",
+            term_ms,
+            known_token: 0,
+        };
+        scripts.call(&take).await;
+        assert_eq!(scripts.call(&read).await.has_leader, has_leader);
+    }
+    assert!(scripts.call(&ReleaseLease { keys, holder: "a" }).await);
+    assert!(!scripts.call(&read).await.has_leader);
+}
+
+#[tokio::test]
 async fn generations_only_grow() {
     let scripts = Scripts::start().await;
     let keys = &scripts.keys;
@@ -341,6 +387,7 @@ async fn a_snapshot_is_published_by_its_leader_once_it_is_whole() {
     };
     let token = scripts.call(&take).await.token;
     let (snapshot, superseded) = (["{t}:new".to_owned()], ["{t}:old".to_owned()]);
+    let counted = refreshed(RefreshOutcome::Replaced, 700);
     let publish = |holder, token, expected| Publish {
         keys,
         holder,
@@ -350,6 +397,7 @@ async fn a_snapshot_is_published_by_its_leader_once_it_is_whole() {
         snapshot: &snapshot,
         superseded: &superseded,
         superseded_for_ms: 60_000,
+        counted: &counted,
     };
     scripts.set(&keys.current(), "old").await;
     scripts.set("{t}:old", "x").await;
@@ -367,7 +415,12 @@ async fn a_snapshot_is_published_by_its_leader_once_it_is_whole() {
         scripts.refusal(&publish("a", token, b"other")).await,
         CONFLICT
     );
+    assert_eq!(scripts.counters().await, Counters::default());
     scripts.call(&whole).await;
+    let mut counters = Counters::default();
+    (counters.refreshes[0], counters.durations[2]) = (1, 1);
+    counters.duration_sum_ms = 700;
+    assert_eq!(scripts.counters().await, counters);
     let current: String = connection.get(keys.current()).await.unwrap();
     assert_eq!(current, "new");
     assert_eq!(scripts.time_to_live("{t}:new").await, -1);

@@ -726,7 +726,12 @@ async fn questions_are_limited_by_the_limits_of_the_dashboard() {
     MadeSnapshot::new(&TYPES, many_rows(3), "e")
         .publish(&service.redis, &keys())
         .await;
-    for path in ["/incidents/timeline", "/status", "/openapi.json"] {
+    for path in [
+        "/incidents/timeline",
+        "/status",
+        "/metrics",
+        "/openapi.json",
+    ] {
         for _ in 0..2 {
             assert_eq!(service.client().get(path).await.status, 200, "{path}");
         }

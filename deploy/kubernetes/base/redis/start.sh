@@ -30,7 +30,7 @@ component=$(password component REDIS_URL_COMPONENT)
 cat > "$data/users.acl" <<END
 user default on nopass resetkeys resetchannels -@all +ping
 user refresher on #$refresher ~{*}:* -@all +get +set +del +unlink +exists +psetex +pttl +pexpire +persist +hget +hmget +hset +hdel +hgetall +hincrby +xadd +xack +xrevrange +xreadgroup +xgroup|create +time +evalsha +script|load +info
-user component on #$component ~{*}:* -@all +get +mget +set +del +exists +incr +decr +pttl +pexpire +time +strlen +getrange +xadd +xlen +hget +hlen +hkeys +hstrlen +eval +evalsha
+user component on #$component ~{*}:* -@all +get +mget +set +del +exists +incr +decr +hincrby +pttl +pexpire +time +strlen +getrange +xadd +xlen +hget +hlen +hkeys +hstrlen +eval +evalsha
 END
 exec redis-server --dir "$data" --aclfile "$data/users.acl" --protected-mode no \
   --save '' --appendonly no --maxmemory-policy noeviction "$@"

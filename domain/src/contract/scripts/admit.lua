@@ -1,8 +1,8 @@
-local current, verified, known = KEYS[1], KEYS[2], KEYS[3]
+local current, verified, known, counters = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local credential, mac = ARGV[1], ARGV[2]
 local verified_ms, known_ms, permit_ms = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local longest, permits, limits = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
-local last_permit, last_limit = 3 + permits, 3 + permits + limits
+local last_permit, last_limit = 4 + permits, 4 + permits + limits
 
 -- The count and the window of the limit whose counter is KEYS[i].
 local function terms(i)
@@ -39,6 +39,11 @@ local function values(first, last)
   return redis.call('MGET', unpack(KEYS, first, last))
 end
 
+-- Counts a request that is refused. What cannot be counted is refused all the same.
+local function refused_for(reason)
+  redis.pcall('HINCRBY', counters, 'refused:' .. reason, 1)
+end
+
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
@@ -47,12 +52,12 @@ local right = credential == 'right'
 local free
 if credential == 'unknown' then
   right = is_known or redis.call('EXISTS', verified) == 1
-  for i, checked in ipairs(values(4, last_permit)) do
+  for i, checked in ipairs(values(5, last_permit)) do
     if not right and checked == mac then
       -- Another request is about to find out.
       return {3, 0, 1, now, '', 0}
     end
-    free = free or (not checked and KEYS[3 + i])
+    free = free or (not checked and KEYS[4 + i])
   end
 end
 
@@ -68,6 +73,7 @@ for n, counted in ipairs(values(last_limit + 1, #KEYS)) do
   end
 end
 if locked and not (right and is_known) then
+  refused_for('locked_out')
   return {2, wait, limiting, now, '', 0}
 end
 
@@ -87,6 +93,7 @@ if refused or busy then
   for i = last_permit + 1, last_limit do
     redis.call('DECR', KEYS[i])
   end
+  refused_for(refused and 'rate_limit' or 'busy')
   return {refused and 0 or 3, wait, limiting, now, '', 0}
 end
 
@@ -95,13 +102,18 @@ if right then
     redis.call('SET', verified, 1, 'PX', verified_ms)
   end
   redis.call('SET', known, 1, 'PX', known_ms)
-elseif credential ~= 'none' then
+elseif credential == 'none' then
+  refused_for('no_password')
+elseif credential ~= 'unneeded' then
   -- A guess, until it is found right.
   for i = last_limit + 1, #KEYS do
     count(i)
   end
   if free then
     redis.call('SET', free, mac, 'PX', permit_ms)
+  end
+  if credential == 'wrong' then
+    refused_for('wrong_password')
   end
 end
 if redis.call('STRLEN', current) > longest then

@@ -7,13 +7,13 @@ use crate::contract::keys::Keys;
 use crate::contract::record::MAX_RECORD_BYTES;
 use crate::settings::rate_limit::RateLimit;
 
-/// `KEYS`: current, verified, known, the permits, one counter for each rate limit, then one for each
+/// `KEYS`: current, verified, known, counters, the permits, one counter for each rate limit, then one for each
 /// limit of wrong passwords. `ARGV`: what is known of the credential, its MAC (empty where it is not
 /// checked by hashing), how long a verified one is remembered, how long it is known from an address, how
 /// long a permit lasts (milliseconds), the longest record, how many permits and how many rate limits
 /// there are, then for each counter its count and its window in milliseconds.
 ///
-/// Returns `[outcome, wait_ms, limiting (0-based; of a busy one: whether this very credential is being
+/// A request that is refused is counted by the reason. Returns `[outcome, wait_ms, limiting (0-based; of a busy one: whether this very credential is being
 /// checked), now_ms, current or "", right 0|1]`, or an error `DAMAGED`.
 static SCRIPT: Script = Script::new("admit", include_str!("admit.lua"));
 
@@ -67,6 +67,8 @@ pub enum CredentialCheck {
     Unknown,
     /// There is none, or none that is well-formed: nobody guesses that way.
     None,
+    /// Whatever is asked for needs none.
+    NotNeeded,
 }
 
 impl CredentialCheck {
@@ -76,11 +78,12 @@ impl CredentialCheck {
             Self::Wrong => "wrong",
             Self::Unknown => "unknown",
             Self::None => "none",
+            Self::NotNeeded => "unneeded",
         }
     }
 }
 
-/// Whether a request is admitted. One that is not is not counted, and nothing is read for it.
+/// Whether a request is admitted. One that is not does not count towards its limits, and nothing is read for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admission {
     /// It is.
@@ -122,10 +125,11 @@ impl Call for Admit<'_> {
 
     fn keys(&self) -> Vec<Cow<'_, str>> {
         let (limits, failures) = (self.limits.len(), self.failure_limits.len());
-        let mut names = Vec::with_capacity(3 + PERMITS + limits + failures);
+        let mut names = Vec::with_capacity(4 + PERMITS + limits + failures);
         names.push(self.keys.current().into());
         names.push(self.keys.verified(self.mac).into());
         names.push(self.keys.known(self.mac, self.client).into());
+        names.push(self.keys.counters().into());
         names.extend((0..PERMITS).map(|permit| self.keys.check_permit(permit).into()));
         names.extend(
             (0..limits).map(|limit| self.keys.limit(self.scope, limit, self.client).into()),

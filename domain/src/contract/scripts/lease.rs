@@ -10,6 +10,9 @@ use crate::contract::keys::Keys;
 /// other, 0]` while another one's lease runs; `release` returns 1 if it was the holder's.
 static SCRIPT: Script = Script::new("lease", include_str!("lease.lua"));
 
+/// How long a lease runs unless it is renewed, in milliseconds.
+pub const LEASE_TERM_MS: u64 = 4_000;
+
 /// Takes or renews the lease. A new holder gets a token greater than all before, and than the known one.
 /// A lease that would run for longer than the term was written before the clock went back: it is cut to
 /// that term, so that a leader that is gone is missed no longer than ever.

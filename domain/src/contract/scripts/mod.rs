@@ -9,12 +9,14 @@
 
 mod admit;
 mod ask_refresh;
+mod count;
 mod find_employee;
 mod find_employee_rows;
 mod find_rows;
 mod lease;
 mod next_generation;
 mod publish;
+mod read_counters;
 mod read_rows;
 mod settle_check;
 mod status;
@@ -27,12 +29,14 @@ use thiserror::Error;
 
 pub use admit::{Admission, Admit, CredentialCheck};
 pub use ask_refresh::AskRefresh;
+pub use count::Count;
 pub use find_employee::{EmployeePart, FindEmployee};
 pub use find_employee_rows::{EmployeeFound, FindEmployeeRows};
 pub use find_rows::{Bound, FindRows, Found, LaneSearch, Order};
-pub use lease::{Holding, ReleaseLease, TakeLease};
+pub use lease::{Holding, LEASE_TERM_MS, ReleaseLease, TakeLease};
 pub use next_generation::NextGeneration;
 pub use publish::Publish;
+pub use read_counters::{Counts, ReadCounters};
 pub use read_rows::ReadRows;
 pub use settle_check::SettleCheck;
 pub use status::{ReadStatus, Reports};

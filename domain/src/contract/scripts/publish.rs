@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 
-use super::{Argument, Call, Script, Values};
+use super::{Argument, Call, Script, Values, count};
+use crate::contract::counters::Counted;
 use crate::contract::keys::Keys;
 
-/// `KEYS`: lease, current, refresh-asked, then the keys of the snapshot, then those of the superseded
-/// one. `ARGV`: holder, token, the record that is expected to be current (or ""), the new record, how
-/// many keys the snapshot has, and for how many milliseconds superseded keys stay. Returns `OK`, or an
-/// error `FENCED`, `CONFLICT` or `MISSING`.
+/// `KEYS`: lease, current, refresh-asked, counters, then the keys of the snapshot, then those of the
+/// superseded one. `ARGV`: holder, token, the record that is expected to be current (or ""), the new record,
+/// how many keys the snapshot has, for how many milliseconds superseded keys stay, then a field of the
+/// counters and an amount, and so on. Returns `OK`, or an error `FENCED`, `CONFLICT` or `MISSING`.
 static SCRIPT: Script = Script::new("publish", include_str!("publish.lua"));
 
 /// Makes a record the current one. Redis refuses with the error [`FENCED`](super::FENCED) when another
@@ -32,6 +33,8 @@ pub struct Publish<'a> {
     pub superseded: &'a [String],
     /// How long those stay, for readers that have begun, in milliseconds.
     pub superseded_for_ms: u64,
+    /// What is counted with it.
+    pub counted: &'a [Counted],
 }
 
 impl Call for Publish<'_> {
@@ -42,24 +45,27 @@ impl Call for Publish<'_> {
     }
 
     fn keys(&self) -> Vec<Cow<'_, str>> {
-        let mut names = Vec::with_capacity(3 + self.snapshot.len() + self.superseded.len());
+        let mut names = Vec::with_capacity(4 + self.snapshot.len() + self.superseded.len());
         names.push(self.keys.lease().into());
         names.push(self.keys.current().into());
         names.push(self.keys.refresh_asked().into());
+        names.push(self.keys.counters().into());
         let parts = self.snapshot.iter().chain(self.superseded);
         names.extend(parts.map(|name| name.as_str().into()));
         names
     }
 
     fn arguments(&self) -> Vec<Argument<'_>> {
-        vec![
+        let mut arguments = vec![
             self.holder.into(),
             self.token.into(),
             Argument::Bytes(self.expected),
             self.record.into(),
             self.snapshot.len().into(),
             self.superseded_for_ms.into(),
-        ]
+        ];
+        arguments.extend(count::arguments(self.counted));
+        arguments
     }
 
     fn parse(mut values: Values<'_>) -> Option<()> {

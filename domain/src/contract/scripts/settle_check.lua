@@ -1,6 +1,6 @@
 local verified, known, permits = KEYS[1], KEYS[2], tonumber(ARGV[5])
 local mac = ARGV[2]
-for i = 3, 2 + permits do
+for i = 4, 3 + permits do
   if redis.call('GET', KEYS[i]) == mac then
     redis.call('DEL', KEYS[i])
   end
@@ -8,7 +8,7 @@ end
 if ARGV[1] == 'right' then
   redis.call('SET', verified, 1, 'PX', ARGV[3])
   redis.call('SET', known, 1, 'PX', ARGV[4])
-  for i = 3 + permits, #KEYS do
+  for i = 4 + permits, #KEYS do
     local counted = tonumber(redis.call('GET', KEYS[i]) or 0) or 0
     if counted > 1 then
       redis.call('DECR', KEYS[i])
@@ -16,5 +16,7 @@ if ARGV[1] == 'right' then
       redis.call('DEL', KEYS[i])
     end
   end
+else
+  redis.pcall('HINCRBY', KEYS[3], 'refused:wrong_password', 1)
 end
 return 1

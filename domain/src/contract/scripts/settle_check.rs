@@ -6,7 +6,7 @@ use super::admit::{KNOWN_MS, PERMITS, VERIFIED_MS};
 use super::{Argument, Call, Script, Values};
 use crate::contract::keys::Keys;
 
-/// `KEYS`: verified, known, the permits, one counter for each limit of wrong passwords. `ARGV`: `right` or
+/// `KEYS`: verified, known, counters, the permits, one counter for each limit of wrong passwords. `ARGV`: `right` or
 /// `wrong`, the MAC of the credential, how long a verified one is remembered, how long it is known from an
 /// address, how many permits there are. Returns 1.
 static SCRIPT: Script = Script::new("settle_check", include_str!("settle_check.lua"));
@@ -39,6 +39,7 @@ impl Call for SettleCheck<'_> {
         let mut names = vec![
             self.keys.verified(mac).into(),
             self.keys.known(mac, self.client).into(),
+            self.keys.counters().into(),
         ];
         names.extend((0..PERMITS).map(|permit| self.keys.check_permit(permit).into()));
         let counters = 0..self.failure_limits;

@@ -1,7 +1,8 @@
 //! Who may use Redis, and whether it is the one that is meant.
 
 use end_to_end::{
-    Certificates, Client, Process, Redis, Upstream, host, mark, refresher, server_command, until,
+    Certificates, Client, Metrics, Process, Redis, Upstream, host, mark, refresher, server_command,
+    until,
 };
 use redis::RedisResult;
 
@@ -59,6 +60,10 @@ async fn two_users_with_the_rights_that_they_need_are_enough() {
     assert_eq!(host.client.get("/incidents/1").await.status, 200);
     assert_eq!(host.client.get("/incidents/unattributed").await.status, 200);
     assert_eq!(host.client.get("/status").await.status, 200);
+    assert_eq!(host.client.get_as_stranger("/status").await.status, 401);
+    let metrics = Metrics::of(&host.client).await;
+    assert_eq!(metrics.sum("incidents_refused_requests_total"), 1.0);
+    assert!(metrics.sum("incidents_refreshes_total") > 0.0);
     assert_eq!(host.client.get("/shutdown").await.status, 200);
     let status = filling.exit(BOUND).await;
     assert!(status.success(), "{}", filling.log());
