@@ -1,0 +1,342 @@
+//! What Prometheus, Alertmanager and Grafana are given: held against the metrics that there are and against
+//! docs/alerts.md, and tried with the programs of Prometheus.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use end_to_end::TempDir;
+use serde_json::{Value, json};
+
+use crate::manifests::{documents, items, string};
+use crate::{on_path, root, skipped, text};
+
+/// The metrics of the service and of its hosts, with their labels, as docs/monitoring.md has them; of a histogram
+/// those of its series that are asked for.
+const METRICS: [(&str, &[&str]); 25] = [
+    ("incidents_snapshot_generation", &[]),
+    ("incidents_snapshot_age_seconds", &[]),
+    ("incidents_snapshot_stale", &[]),
+    ("incidents_endpoint_age_seconds", &["endpoint"]),
+    ("incidents_endpoint_stale", &["endpoint"]),
+    ("incidents_rows", &["type", "fate"]),
+    ("incidents_reported", &["type", "priority"]),
+    ("incidents_refreshes_total", &["outcome"]),
+    ("incidents_refresh_duration_seconds_bucket", &["le"]),
+    ("incidents_refresh_duration_seconds_sum", &[]),
+    ("incidents_refresh_duration_seconds_count", &[]),
+    ("incidents_nodes", &["kind", "state"]),
+    ("incidents_node_changes_total", &["state"]),
+    ("incidents_leader", &[]),
+    ("incidents_history_recording", &[]),
+    ("incidents_history_recorded_age_seconds", &[]),
+    ("incidents_commands_set_aside", &[]),
+    ("incidents_refused_requests_total", &["reason"]),
+    ("incidents_alerts_handed_over_total", &[]),
+    ("incidents_alerts_waiting", &[]),
+    ("incidents_alert_failures_total", &[]),
+    ("host_requests_total", &["route", "status"]),
+    ("host_request_duration_seconds_bucket", &["le"]),
+    ("host_instances", &[]),
+    ("host_connections", &[]),
+];
+
+/// What Prometheus itself has: whether a target answers, and labels of a target.
+const PROMETHEUS: [&str; 3] = ["up", "job", "namespace"];
+
+/// The words of PromQL that our expressions need.
+const PROMQL: [&str; 14] = [
+    "absent",
+    "and",
+    "by",
+    "group_left",
+    "histogram_quantile",
+    "increase",
+    "max",
+    "max_over_time",
+    "min",
+    "on",
+    "or",
+    "rate",
+    "sum",
+    "unless",
+];
+
+/// The rules in `recording` or `alerts`.
+fn rules(file: &str) -> Vec<Value> {
+    let documents = documents(&text(&format!("deploy/prometheus/rules/{file}.yml")));
+    let groups = items(&documents[0]["groups"]);
+    groups
+        .flat_map(|group| items(&group["rules"]))
+        .cloned()
+        .collect()
+}
+
+/// The panels of the board.
+fn panels() -> Vec<Value> {
+    let board = text("deploy/grafana/boards/employee-incidents.json");
+    let board: Value = serde_json::from_str(&board).expect("JSON");
+    items(&board["panels"]).cloned().collect()
+}
+
+/// Every expression of the rules and of the board, and where it stands.
+fn expressions() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for (file, name) in [("recording", "record"), ("alerts", "alert")] {
+        for rule in rules(file) {
+            let expression = string(&rule["expr"]).to_owned();
+            found.push((string(&rule[name]).to_owned(), expression));
+        }
+    }
+    for panel in panels() {
+        for target in items(&panel["targets"]) {
+            // What Grafana puts in.
+            let expression = string(&target["expr"]).replace("$__rate_interval", "5m");
+            found.push((string(&panel["title"]).to_owned(), expression));
+        }
+    }
+    found
+}
+
+/// The words of an expression: not what is in quotes, no number and no time.
+fn words(expression: &str) -> Vec<&str> {
+    // Nothing that is in quotes has a quote in it.
+    let outside = expression.split('"').step_by(2);
+    let words = outside.flat_map(|piece| {
+        piece.split(|character: char| {
+            !(character.is_ascii_alphanumeric() || character == '_' || character == ':')
+        })
+    });
+    words
+        .filter(|word| word.starts_with(|first: char| first.is_ascii_alphabetic()))
+        .collect()
+}
+
+#[test]
+fn rules_and_board_ask_for_metrics_that_there_are_and_for_all_of_them() {
+    let records = rules("recording");
+    let mut known: BTreeSet<&str> = PROMETHEUS.into_iter().chain(PROMQL).collect();
+    for (name, labels) in METRICS {
+        known.insert(name);
+        known.extend(labels.iter().copied());
+    }
+    known.extend(records.iter().map(|rule| string(&rule["record"])));
+    let expressions = expressions();
+    let mut asked = BTreeSet::new();
+    for (place, expression) in &expressions {
+        for word in words(expression) {
+            assert!(
+                known.contains(word),
+                "{place}: `{word}` is no metric, label or function that is known"
+            );
+            asked.insert(word);
+        }
+    }
+    for (name, _) in METRICS {
+        assert!(asked.contains(name), "nothing looks at {name}");
+    }
+}
+
+#[test]
+fn every_alert_says_what_to_do_and_has_its_chapter() {
+    let documentation = text("docs/alerts.md");
+    let alerts = rules("alerts");
+    let names: BTreeSet<&str> = alerts.iter().map(|rule| string(&rule["alert"])).collect();
+    let headings = documentation
+        .lines()
+        .filter_map(|line| line.strip_prefix("## "));
+    assert_eq!(headings.collect::<BTreeSet<_>>(), names);
+    for alert in &alerts {
+        let name = string(&alert["alert"]);
+        let annotations = &alert["annotations"];
+        for annotation in ["summary", "description"] {
+            assert!(!string(&annotations[annotation]).is_empty(), "{name}");
+        }
+        let anchor = name.to_lowercase();
+        assert_eq!(
+            annotations["runbook_url"],
+            format!("docs/alerts.md#{anchor}")
+        );
+        let severity = string(&alert["labels"]["severity"]);
+        assert!(
+            ["critical", "warning", "info"].contains(&severity),
+            "{name}"
+        );
+        let after = alert["for"].as_str().map_or_else(
+            || "at once".to_owned(),
+            |minutes| minutes.replace('m', " min"),
+        );
+        let row = format!("| [{name}](#{anchor}) | {severity} | {after} | ");
+        assert!(
+            documentation.contains(&row),
+            "the documentation lacks {row}"
+        );
+        let heading = format!("{name}\n");
+        let mut chapters = documentation.split("\n## ");
+        let chapter = chapters.find(|chapter| chapter.starts_with(&heading));
+        let chapter = chapter.expect("a chapter");
+        for part in ["**Meaning.**", "**Users notice**", "**Look.**", "**Do.**"] {
+            assert!(chapter.contains(part), "{name} lacks {part}");
+        }
+    }
+}
+
+#[test]
+fn every_alert_is_tested_to_fire_and_not_to_fire() {
+    let tests = documents(&text("deploy/prometheus/rules/tests.yml"));
+    let mut seen = BTreeSet::new();
+    for test in items(&tests[0]["tests"]) {
+        for case in items(&test["alert_rule_test"]) {
+            let fires = items(&case["exp_alerts"]).next().is_some();
+            seen.insert((string(&case["alertname"]).to_owned(), fires));
+        }
+        for case in items(&test["promql_expr_test"]) {
+            let fires = items(&case["exp_samples"]).next().is_some();
+            let mut words = string(&case["expr"]).split("alertname=\"");
+            let name = words.nth(1).and_then(|rest| rest.split('"').next());
+            seen.insert((name.expect("an alert's name").to_owned(), fires));
+        }
+    }
+    for alert in rules("alerts") {
+        let name = string(&alert["alert"]);
+        for fires in [true, false] {
+            assert!(
+                seen.contains(&(name.to_owned(), fires)),
+                "{name}: {fires} is not tested"
+            );
+        }
+    }
+}
+
+/// What a program says, and whether it is content.
+fn run(program: &str, arguments: &[&str], folder: &Path) -> (bool, String) {
+    let output = Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .expect("it can be run");
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
+/// A copy of `deploy/prometheus`, with the board's expressions as rules; none, which is told, where there is no
+/// promtool.
+fn for_promtool() -> Option<TempDir> {
+    if on_path("promtool").is_none() {
+        skipped("no promtool here: deploy/prometheus is NOT tested");
+        return None;
+    }
+    let folder = TempDir::new().expect("a temporary folder");
+    let copied = Command::new("cp")
+        .args(["-R", "deploy/prometheus/."])
+        .arg(folder.path())
+        .current_dir(root())
+        .status();
+    assert!(copied.expect("it can be run").success());
+    // Before 2.48, Prometheus takes the user's name from no file.
+    let configuration = text("deploy/prometheus/prometheus.yml");
+    let edited = configuration.replace(
+        "username_file: /run/secrets/scrape-user",
+        "username: scraper",
+    );
+    assert_ne!(edited, configuration);
+    fs::write(folder.path().join("prometheus.yml"), edited).expect("it can be written");
+    let board = expressions().into_iter().enumerate();
+    let board: Vec<Value> = board
+        .map(|(number, (_, expression))| {
+            json!({ "record": format!("board:{number}"), "expr": expression })
+        })
+        .collect();
+    // JSON is YAML.
+    let board = json!({ "groups": [{ "name": "board", "rules": board }] }).to_string();
+    fs::write(folder.path().join("board.yml"), board).expect("it can be written");
+    Some(folder)
+}
+
+#[test]
+fn prometheus_takes_all_of_it_and_the_alerts_pass_their_tests() {
+    let Some(folder) = for_promtool() else { return };
+    for arguments in [
+        &["check", "config", "prometheus.yml"][..],
+        &["check", "rules", "board.yml"][..],
+        &["test", "rules", "rules/tests.yml"][..],
+    ] {
+        let (content, said) = run("promtool", arguments, folder.path());
+        assert!(content, "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn an_alert_that_is_wrong_would_be_found() {
+    let Some(folder) = for_promtool() else { return };
+    let file = folder.path().join("rules/alerts.yml");
+    let right = fs::read_to_string(&file).expect("rules");
+    let wrong = right.replace("(incidents_leader) == 0", "(incidents_leader) == 1");
+    assert_ne!(wrong, right);
+    fs::write(file, wrong).expect("it can be written");
+    let (content, said) = run(
+        "promtool",
+        &["test", "rules", "rules/tests.yml"],
+        folder.path(),
+    );
+    assert!(!content && said.contains("IncidentsNoLeader"), "{said}");
+}
+
+#[test]
+fn alertmanager_tells_those_whom_it_concerns() {
+    if on_path("amtool").is_none() {
+        return skipped("no amtool here: deploy/alertmanager is NOT tested");
+    }
+    let file = "deploy/alertmanager/alertmanager.yml";
+    let (content, said) = run("amtool", &["check-config", file], &root());
+    assert!(content, "{said}");
+    let configuration = format!("--config.file={file}");
+    let critical = ["alertname=Incident", "priority=critical", "type=denial"];
+    let low = ["alertname=Incident", "priority=low", "type=denial"];
+    let down = ["alertname=IncidentsNoLeader", "severity=critical", "job=a"];
+    let stale = [
+        "alertname=IncidentsManyRejected",
+        "severity=warning",
+        "type=denial",
+    ];
+    let of_others = ["alertname=Disk", "severity=critical", "job=a"];
+    for (labels, receiver) in [
+        (critical, "security-team"),
+        (low, "security-team"),
+        (down, "operators-on-call"),
+        (stale, "operators"),
+        (of_others, "operators"),
+    ] {
+        let expected = format!("--verify.receivers={receiver}");
+        let test = ["config", "routes", "test", &configuration, &expected];
+        let (content, said) = run("amtool", &[&test[..], &labels[..]].concat(), &root());
+        assert!(content, "{labels:?}: {said}");
+    }
+}
+
+#[test]
+fn every_panel_says_what_it_shows_and_in_which_unit() {
+    let (mut ids, mut places) = (BTreeSet::new(), BTreeSet::new());
+    for panel in panels() {
+        let title = string(&panel["title"]);
+        let place = &panel["gridPos"];
+        assert!(ids.insert(panel["id"].to_string()), "{title}");
+        let place = format!("{} {}", place["x"], place["y"]);
+        assert!(places.insert(place), "{title} lies on another one");
+        if panel["type"] == "row" {
+            continue;
+        }
+        assert!(!string(&panel["description"]).is_empty(), "{title}");
+        let unit = string(&panel["fieldConfig"]["defaults"]["unit"]);
+        assert!(!unit.is_empty(), "{title}");
+        assert!(items(&panel["targets"]).next().is_some(), "{title}");
+        // Of any installation, not of the one that it was made with.
+        for asked in items(&panel["targets"]).chain([&panel]) {
+            assert_eq!(asked["datasource"]["uid"], "${datasource}", "{title}");
+        }
+    }
+}
