@@ -340,3 +340,85 @@ fn every_panel_says_what_it_shows_and_in_which_unit() {
         }
     }
 }
+
+/// The services of docker-compose.yml with docker-compose.monitoring.yml, as compose understands them; none, which is
+/// told, where there is no compose.
+fn services() -> Option<Value> {
+    let has_plugin =
+        on_path("docker").is_some() && run("docker", &["compose", "version"], &root()).0;
+    let compose: &[&str] = match has_plugin {
+        true => &["docker", "compose"],
+        false => &["docker-compose"],
+    };
+    if on_path(compose[0]).is_none() {
+        skipped("no compose here: docker-compose.monitoring.yml is NOT tested");
+        return None;
+    }
+    let files = ["docker-compose.yml", "docker-compose.monitoring.yml"];
+    let files = files.iter().flat_map(|file| ["--file", *file]);
+    let output = Command::new(compose[0])
+        .args(&compose[1..])
+        .args(files)
+        .arg("config")
+        .current_dir(root())
+        .output()
+        .expect("it can be run");
+    assert!(output.status.success(), "{output:?}");
+    let mut found = documents(&String::from_utf8_lossy(&output.stdout));
+    Some(found[0]["services"].take())
+}
+
+#[test]
+fn what_monitors_in_compose_may_do_little_and_reaches_what_it_has_to() {
+    let Some(services) = services() else { return };
+    for name in ["prometheus", "alertmanager", "grafana"] {
+        let service = &services[name];
+        assert_eq!(service["read_only"], true, "{name}");
+        assert_eq!(service["cap_drop"], json!(["ALL"]), "{name}");
+        assert!(!service["mem_limit"].is_null(), "{name}");
+        let user = string(&service["user"]).split(':').next();
+        let user = user.and_then(|user| user.parse::<u32>().ok());
+        assert!(user.is_some_and(|user| user > 0), "{name}: {user:?}");
+        // To this machine alone.
+        for port in items(&service["ports"]) {
+            assert!(port.to_string().contains("127.0.0.1"), "{name}: {port}");
+        }
+    }
+    let networks = |name: &str| {
+        let networks = services[name]["networks"].as_object().expect("networks");
+        networks.keys().cloned().collect::<BTreeSet<String>>()
+    };
+    let mut reached = Vec::new();
+    for one in ["prometheus", "alertmanager", "grafana"] {
+        for other in ["api", "refresher", "redis"] {
+            if !networks(one).is_disjoint(&networks(other)) {
+                reached.push((one, other));
+            }
+        }
+    }
+    let expected = [
+        ("prometheus", "api"),
+        ("prometheus", "refresher"),
+        ("alertmanager", "refresher"),
+    ];
+    assert_eq!(reached, expected);
+    // What the configuration names is there.
+    let configuration = text("deploy/prometheus/prometheus.yml");
+    for target in ["\"api:9000\"", "[api]", "\"alertmanager:9093\""] {
+        assert!(configuration.contains(target), "{target}");
+    }
+    let secrets = services["prometheus"]["secrets"].to_string();
+    for secret in ["scrape-user", "scrape-password"] {
+        let file = format!("/run/secrets/{secret}");
+        assert!(configuration.contains(&file) && secrets.contains(secret));
+    }
+}
+
+/// The api of the image, with the address of its host's metrics.
+#[test]
+fn the_api_in_compose_is_started_as_in_its_image() {
+    let server = "host --from spin.toml --listen 0.0.0.0:9000 --idle-instance-timeout 60s";
+    assert!(text("Dockerfile").contains(&format!("\"{server}\"")));
+    let with_metrics = format!("- {server} --metrics 0.0.0.0:9001\n");
+    assert!(text("docker-compose.monitoring.yml").contains(&with_metrics));
+}
