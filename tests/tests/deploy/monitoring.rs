@@ -9,7 +9,7 @@ use std::process::Command;
 use end_to_end::TempDir;
 use serde_json::{Value, json};
 
-use crate::manifests::{documents, items, string};
+use crate::manifests::{Copy, documents, find, items, pod, string};
 use crate::{on_path, root, skipped, text};
 
 /// The metrics of the service and of its hosts, with their labels, as docs/monitoring.md has them; of a histogram
@@ -421,4 +421,74 @@ fn the_api_in_compose_is_started_as_in_its_image() {
     assert!(text("Dockerfile").contains(&format!("\"{server}\"")));
     let with_metrics = format!("- {server} --metrics 0.0.0.0:9001\n");
     assert!(text("docker-compose.monitoring.yml").contains(&with_metrics));
+}
+
+#[test]
+fn the_operator_has_the_same_rules() {
+    let script = root().join("deploy/kubernetes/monitoring/rules.sh");
+    let (content, made) = run("sh", &[&script.to_string_lossy()], &root());
+    assert!(content, "{made}");
+    let committed = text("deploy/kubernetes/monitoring/rules.yaml");
+    assert!(
+        made == committed,
+        "rules.yaml is not what rules.sh makes of deploy/prometheus/rules: run it again"
+    );
+    let documents = documents(&committed);
+    for (document, file) in documents.iter().zip(["recording", "alerts"]) {
+        assert_eq!(document["kind"], "PrometheusRule");
+        let groups = items(&document["spec"]["groups"]);
+        let made: Vec<Value> = groups
+            .flat_map(|group| items(&group["rules"]))
+            .cloned()
+            .collect();
+        assert_eq!(made, rules(file));
+    }
+}
+
+#[test]
+fn on_kubernetes_prometheus_asks_for_the_same_under_the_same_names() {
+    let Some(copy) = Copy::new() else { return };
+    let (base, documents) = (copy.render("base"), copy.render("overlays/monitoring"));
+    // The command is the base's, and the address of the host's metrics.
+    let server = |documents: &[Value]| {
+        let container = &pod(documents, "api")["spec"]["containers"][0];
+        string(&container["args"][2]).trim_end().to_owned()
+    };
+    let metrics = "--metrics 0.0.0.0:9001";
+    assert_eq!(
+        server(&documents),
+        format!("{} {metrics}", server(&base)),
+        "deploy/kubernetes/monitoring/api.yaml"
+    );
+    let monitor = find(&documents, "PodMonitor", "employee-incidents");
+    let pod = pod(&documents, "api");
+    let labels = &monitor["spec"]["selector"]["matchLabels"];
+    for (key, value) in labels.as_object().expect("labels") {
+        assert_eq!(pod["metadata"]["labels"][key], *value);
+    }
+    let configuration = text("deploy/prometheus/prometheus.yml");
+    for endpoint in items(&monitor["spec"]["podMetricsEndpoints"]) {
+        let ports = &pod["spec"]["containers"][0]["ports"];
+        let is_open = items(ports).any(|port| port["name"] == endpoint["port"]);
+        assert!(is_open, "{endpoint}");
+        let job = string(&endpoint["relabelings"][0]["replacement"]);
+        assert!(configuration.contains(&format!("job_name: {job}\n")));
+        // It would hide the label of the same name that metrics have.
+        let dropped = json!({ "action": "labeldrop", "regex": "endpoint" });
+        assert_eq!(endpoint["relabelings"][1], dropped);
+        for login in ["username", "password"] {
+            let Some(reference) = endpoint.pointer(&format!("/basicAuth/{login}")) else {
+                continue;
+            };
+            let secret = find(&documents, "Secret", string(&reference["name"]));
+            let value = &secret["data"][string(&reference["key"])];
+            assert!(value.is_string(), "{reference}");
+        }
+    }
+    let board = find(&documents, "ConfigMap", "employee-incidents-board");
+    assert_eq!(board["metadata"]["labels"]["grafana_dashboard"], "1");
+    assert_eq!(
+        board["data"]["employee-incidents.json"],
+        text("deploy/grafana/boards/employee-incidents.json")
+    );
 }
