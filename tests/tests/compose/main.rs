@@ -1,5 +1,5 @@
-//! The containers of docker-compose.yml, run by a real Docker Engine where there is one: one of each, and
-//! several behind a balancer. A program of its own, whose tests come one after the other: a busy machine would
+//! The containers of docker-compose.yml, run by a real Docker Engine where there is one: one of each, several
+//! behind a balancer, and watched by Prometheus. A program of its own, whose tests come one after the other: a busy machine would
 //! have answers late that must not be.
 
 use std::fs;
@@ -13,6 +13,7 @@ use reqwest::Method;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
+mod monitoring;
 mod replicas;
 mod stand_ins;
 

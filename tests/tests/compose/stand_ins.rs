@@ -16,6 +16,8 @@ pub(super) struct StandIns {
     pub(super) redis: String,
     /// Where HAProxy is on this machine.
     pub(super) haproxy: Option<String>,
+    /// Once [`Self::import_prometheus`] has found it.
+    pub(super) prometheus: Option<String>,
 }
 
 /// What the Dockerfile's own commands and the health checks need.
@@ -70,6 +72,7 @@ impl StandIns {
                 import_haproxy(&program, &name);
                 name
             }),
+            prometheus: None,
         };
         let folder = TempDir::new().expect("a temporary folder");
         let base = Root::new(folder.path().join("base"));
@@ -106,7 +109,27 @@ impl StandIns {
 
     pub(super) fn all(&self) -> impl Iterator<Item = &str> {
         let always = [&self.build, &self.base, &self.redis].into_iter();
-        always.chain(&self.haproxy).map(String::as_str)
+        let all = always.chain(&self.haproxy).chain(&self.prometheus);
+        all.map(String::as_str)
+    }
+
+    /// Imports the machine's Prometheus, and gives its name; none where it has none.
+    pub(super) fn import_prometheus(&mut self, tag: &str) -> Option<String> {
+        let path = std::env::var_os("PATH")?;
+        let mut files = std::env::split_paths(&path).map(|folder| folder.join("prometheus"));
+        let found = files.find(|file| file.is_file())?;
+        let name = format!("employee-incidents-test/prometheus:{tag}");
+        let folder = TempDir::new().expect("a temporary folder");
+        let root = Root::new(folder.path().join("prometheus"));
+        let (program, libraries) = unpacked(&found);
+        root.add_program(&program, "prometheus", libraries.as_deref());
+        // Its volume takes over who may write to it.
+        let data = root.path("prometheus");
+        fs::create_dir(&data).expect("a folder");
+        fs::set_permissions(data, fs::Permissions::from_mode(0o1777)).expect("it is ours");
+        root.import(&name);
+        self.prometheus = Some(name.clone());
+        Some(name)
     }
 }
 

@@ -87,7 +87,7 @@ fn containers_are_run_as_the_images_are_made() {
             }
         }
     }
-    assert_eq!(seen, 2 + 3 + 2 + 1);
+    assert_eq!(seen, 2 + 3 + 2 + 2 + 1);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod images;
 mod manifests;
+mod monitoring;
 mod network;
 mod pod_security;
 mod pods;

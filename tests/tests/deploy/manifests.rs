@@ -11,10 +11,11 @@ use serde_json::{Map, Value};
 use crate::{on_path, root, skipped, text};
 
 /// All that can be applied, as folders of `deploy/kubernetes`.
-pub(crate) const ALL: [&str; 4] = [
+pub(crate) const ALL: [&str; 5] = [
     "base",
     "overlays/demo",
     "overlays/external-redis",
+    "overlays/monitoring",
     "overlays/spin",
 ];
 
@@ -42,6 +43,8 @@ impl Copy {
         let copy = Self { folder, kustomize };
         // Somebody may have tried it here.
         let _ = fs::remove_file(copy.path("deploy/kubernetes/base/secrets.env"));
+        let scrape = text("deploy/kubernetes/monitoring/scrape.env.example");
+        copy.write("deploy/kubernetes/monitoring/scrape.env", &scrape);
         copy.write("deploy/kubernetes/overlays/external-redis/ca.crt", "-\n");
         Some(copy)
     }

@@ -9,6 +9,9 @@ use crate::manifests::{ALL, Copy, items, pods, string};
 /// The port on which the Spin operator has a SpinApp listen.
 const SPIN_PORT: u64 = 80;
 
+/// The label that names a pod.
+const NAME: &str = "app.kubernetes.io/name";
+
 /// A pod as policies see it.
 struct Pod<'a> {
     name: &'a str,
@@ -109,7 +112,11 @@ fn ways(documents: &[Value]) -> BTreeSet<String> {
     found
 }
 
-/// Every way that leads in or out: `clients > api:9000`, `refresher > anywhere:443`, `api > kube-system:53`.
+/// The label of the namespace in which Prometheus and Alertmanager are.
+const MONITORING: &str = "employee-incidents/monitoring";
+
+/// Every way that leads in or out: `clients > api:9000`, `refresher > anywhere:443`, `api > kube-system:53`. Of the
+/// namespace that monitors, with the pods there: `prometheus > api:9001`.
 fn ways_outside(documents: &[Value]) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for pod in seen_pods(documents) {
@@ -132,6 +139,11 @@ fn ways_outside(documents: &[Value]) -> BTreeSet<String> {
                             .map(|port| format!("{name} > {namespace}:{port}")),
                     );
                 }
+                if labels[MONITORING] == "true" {
+                    let pod = string(&peer["podSelector"]["matchLabels"][NAME]);
+                    let ports = ports(rule);
+                    found.extend(ports.iter().map(|port| format!("{name} > {pod}:{port}")));
+                }
             }
         }
         for rule in rules(documents, &pod, "ingress").expect("a default") {
@@ -144,6 +156,11 @@ fn ways_outside(documents: &[Value]) -> BTreeSet<String> {
                             .iter()
                             .map(|port| format!("clients > {name}:{port}")),
                     );
+                }
+                if labels[MONITORING] == "true" {
+                    let pod = string(&peer["podSelector"]["matchLabels"][NAME]);
+                    let ports = ports(rule);
+                    found.extend(ports.iter().map(|port| format!("{pod} > {name}:{port}")));
                 }
             }
         }
@@ -168,6 +185,13 @@ fn needed(overlay: &str) -> (Vec<&'static str>, Vec<&'static str>) {
             "refresher > anywhere:26379",
             "refresher > anywhere:443",
             "refresher > anywhere:6379",
+        ],
+        "overlays/monitoring" => vec![
+            "clients > api:9000",
+            "prometheus > api:9000",
+            "prometheus > api:9001",
+            "refresher > alertmanager:9093",
+            "refresher > anywhere:443",
         ],
         "overlays/spin" => vec!["clients > api:80", "refresher > anywhere:443"],
         _ => vec!["clients > api:9000", "refresher > anywhere:443"],

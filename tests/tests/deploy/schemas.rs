@@ -1,4 +1,5 @@
-//! The manifests against the schemas of Kubernetes, the newest and the oldest that we are for, and of SpinKube.
+//! The manifests against the schemas of Kubernetes, the newest and the oldest that we are for, of SpinKube and of the
+//! Prometheus operator.
 
 use std::env;
 use std::io::Write as _;
@@ -21,7 +22,7 @@ fn problems(documents: &[Value]) -> Option<String> {
         return None;
     };
     let mut validate = Command::new(python)
-        .args(["validate.py", "spinkube.yaml"])
+        .args(["validate.py", "spinkube.yaml,prometheus-operator.yaml"])
         .args(VERSIONS)
         .current_dir(root().join("tests/tests/deploy"))
         .stdin(Stdio::piped())
@@ -38,7 +39,7 @@ fn problems(documents: &[Value]) -> Option<String> {
 }
 
 #[test]
-fn kubernetes_and_spinkube_know_all_that_is_in_the_manifests() {
+fn kubernetes_and_operators_know_all_that_is_in_the_manifests() {
     let Some(copy) = Copy::new() else { return };
     for overlay in ALL {
         let found = problems(&copy.render(overlay)).unwrap_or_default();
@@ -54,13 +55,18 @@ fn what_they_do_not_know_would_be_found() {
         json!({ "apiVersion": "policy/v1", "kind": "PodDisruptionBudge", "metadata": metadata }),
         json!({ "apiVersion": "core.spinkube.dev/v1alpha1", "kind": "SpinApp", "metadata": metadata,
                 "spec": { "image": "a", "executor": "b", "replica": 1 } }),
+        json!({ "apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule", "metadata": metadata,
+                "spec": { "groups": [{ "name": "a", "rules": [{ "alert": "b", "expr": "up", "fro": "5m" }] }] } }),
     ];
     let Some(found) = problems(&wrong) else {
         return;
     };
     let found: Vec<&str> = found.lines().collect();
     assert_eq!(found.len(), wrong.len(), "{found:?}");
-    for (line, word) in found.iter().zip(["prots", "PodDisruptionBudge", "replica"]) {
+    for (line, word) in found
+        .iter()
+        .zip(["prots", "PodDisruptionBudge", "replica", "fro"])
+    {
         assert!(line.contains(word), "{line}");
     }
 }

@@ -1,6 +1,6 @@
-"""Holds documents against the schemas of Kubernetes and of SpinKube, and prints what is wrong, a line each.
+"""Holds documents against the schemas of Kubernetes and of operators, and prints what is wrong, a line each.
 
-Usage: validate.py SPINKUBE_SCHEMAS VERSION... < JSON, an array of documents
+Usage: validate.py OPERATOR_SCHEMAS[,OPERATOR_SCHEMAS...] VERSION... < JSON, an array of documents
 """
 
 import json
@@ -45,8 +45,10 @@ def problem(document, versions, ours):
 
 def main():
     schemas, *versions = sys.argv[1:]
-    with open(schemas, encoding="utf-8") as file:
-        ours = {kind: strict(schema) for kind, schema in yaml.safe_load(file).items()}
+    ours = {}
+    for name in schemas.split(","):
+        with open(name, encoding="utf-8") as file:
+            ours |= {kind: strict(schema) for kind, schema in yaml.safe_load(file).items()}
     for document in json.load(sys.stdin):
         found = problem(document, versions, ours)
         if found:
