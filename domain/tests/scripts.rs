@@ -7,8 +7,9 @@ use domain::contract::keys::Keys;
 use domain::contract::record::{BLOCK_BYTES, Body, Current, VERSION};
 use domain::contract::scripts::{
     Admission, Admit, Argument, AskRefresh, Bound, Call, Count, CredentialCheck, EmployeePart,
-    FindEmployee, FindEmployeeRows, FindRows, Holding, LaneSearch, NextGeneration, Order, Publish,
-    ReadCounters, ReadRows, ReadStatus, ReleaseLease, SettleCheck, TakeLease, Unstage, Value,
+    FindEmployee, FindEmployeeRows, FindRows, Holding, LaneSearch, NextGeneration, NoteAlerts,
+    Order, Publish, ReadCounters, ReadRows, ReadStatus, ReleaseLease, SettleCheck, TakeAlerts,
+    TakeLease, Unstage, Value,
 };
 use domain::contract::timeline::{RowEntry, RowKey, TimeKey};
 use domain::settings::rate_limit::RateLimit;
@@ -334,6 +335,54 @@ fn what_has_no_other_script_is_counted_and_all_is_read() {
     let shown = arguments(&read);
     assert_eq!(shown[..3], ["4000", "20", "refreshes:replaced"]);
     refuses_what_is_no_reply(&read, "read_counters");
+}
+
+#[test]
+fn alerts_wait_for_each_alertmanager_until_it_has_taken_them() {
+    let keys = keys();
+    let note = NoteAlerts {
+        keys: &keys,
+        holder: "a",
+        token: 7,
+        receivers: &["one", "two"],
+        seen: b"seen",
+        most: 9,
+        alerts: &["{}".to_owned()],
+    };
+    assert_eq!(
+        key_names(&note),
+        [
+            "{t}:lease",
+            "{t}:alerts-seen",
+            "{t}:counters",
+            "{t}:alerts-waiting:one",
+            "{t}:alerts-waiting:two"
+        ]
+    );
+    assert_eq!(arguments(&note), ["a", "7", "seen", "9", "604800000", "{}"]);
+    assert_eq!(note.reply(integers(&[2])), Ok(2));
+    refuses_what_is_no_reply(&note, "note_alerts");
+    let take = TakeAlerts {
+        keys: &keys,
+        holder: "a",
+        token: 7,
+        receiver: "two",
+        others: &["one"],
+        done: 3,
+        taken: 2,
+    };
+    assert_eq!(
+        key_names(&take),
+        [
+            "{t}:lease",
+            "{t}:counters",
+            "{t}:alerts-waiting:two",
+            "{t}:alerts-waiting:one"
+        ]
+    );
+    assert_eq!(arguments(&take), ["a", "7", "3", "2"]);
+    assert_eq!(take.reply([bytes("OK")]), Ok(()));
+    refuses_what_is_no_reply(&take, "take_alerts");
 }
 
 #[test]

@@ -55,7 +55,9 @@ fn another_value(key: &str) -> &'static str {
         | "INCIDENTS_API_RATE_LIMITS"
         | "DASHBOARD_RATE_LIMITS"
         | "WRONG_PASSWORD_LIMITS" => "7 per hour",
-        "BASE_ENDPOINT" => "http://u.example/",
+        "BASE_ENDPOINT" | "DASHBOARD_URL" => "http://u.example/",
+        "ALERTMANAGER_URLS" => "http://a.example:9093/",
+        "ALERT_PRIORITIES" => "low",
         "INCIDENTS_TYPES" => "phishing:mailbox:employee",
         "REDIS_URL" => "redis://h:6380/2",
         "HISTORY_STORE" => "s3://bucket/prefix",
@@ -672,6 +674,23 @@ fn every_mistake_is_told_with_what_would_be_right() {
             "NODES_TO_PROBE: 'ftp://h/'",
             &["NODES_TO_PROBE", "`ftp://h/`", "http:// or https://"],
         ),
+        (
+            "ALERTMANAGER_URLS: ['http://a:9093', 'http://a:9093/']",
+            &["ALERTMANAGER_URLS", "each once"],
+        ),
+        (
+            "ALERTMANAGER_URLS: ['http://a:9093/?x']",
+            &["ALERTMANAGER_URLS", "`http://a:9093/?***`"],
+        ),
+        (
+            "ALERT_PRIORITIES: [critical, urgent]",
+            &["ALERT_PRIORITIES", "`urgent`", "low, medium, high"],
+        ),
+        ("ALERT_PRIORITIES: []", &["ALERT_PRIORITIES", "a list"]),
+        (
+            "ALERT_PRIORITIES: 'low, low'",
+            &["ALERT_PRIORITIES", "once"],
+        ),
         ("INCIDENTS_TYPES: []", &["INCIDENTS_TYPES", "empty"]),
         (
             "INCIDENTS_TYPES: ['a:b:employee', 'a:c:ip']",
@@ -759,7 +778,8 @@ fn what_is_shown_can_be_read_again_and_tells_no_secret() {
         "SERVICE_ID: 'o''neil'\nSERVICE_PASSWORD: 'topsecret'\n\
          REDIS_URL: 'redis://me:topsecret@h:1/2'\nUPSTREAM_PASSWORD: 'topsecret'\n\
          BASE_ENDPOINT: 'http://u/x'\nTRUSTED_PROXIES: [10.0.0.0/8]\nAPI_TIMEOUT: 2.5\n\
-         HISTORY_STORE: s3://bucket/a/b/\nNODES_TO_PROBE: 'http://h:9000/healthz'\n",
+         HISTORY_STORE: s3://bucket/a/b/\nNODES_TO_PROBE: 'http://h:9000/healthz'\n\
+         ALERTMANAGER_URLS: [http://a:9093, http://b/am]\nDASHBOARD_URL: https://d\n",
     )
     .unwrap();
     let shown = settings.describe();
@@ -775,6 +795,8 @@ fn no_error_shows_a_password_of_an_address() {
     for key in [
         "BASE_ENDPOINT",
         "NODES_TO_PROBE",
+        "ALERTMANAGER_URLS",
+        "DASHBOARD_URL",
         "HISTORY_STORE",
         "REDIS_URL",
     ] {

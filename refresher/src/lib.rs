@@ -8,6 +8,7 @@
 //! refresh        one refresh: fetch, decide, build, publish; and what a new leader begins with
 //! history        every distinct answer and a manifest of each refresh; replay and retention
 //! nodes          the heartbeat of this process and of its server, and the leader's monitor of all of them
+//! alerts         what is new, handed to Alertmanager
 //! store          the connection to Redis: where it is, how it mends itself, errors, the clock
 //! answer         an answer of upstream as it is kept
 //! backoff        waits that double
@@ -25,6 +26,7 @@
 //! - All times in Redis are of Redis's clock.
 //! - Nothing of the password, of upstream's or of Redis's, is in a log, an error or a record.
 
+mod alerts;
 mod answer;
 mod backoff;
 mod cli;

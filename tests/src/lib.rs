@@ -1,6 +1,7 @@
 //! Starts the parts of the system as processes of their own, each test with its own set, and ends
 //! them with it.
 
+mod alertmanager;
 mod balancer;
 mod browser;
 mod certificates;
@@ -19,6 +20,7 @@ mod snapshot;
 mod system;
 mod upstream;
 
+pub use alertmanager::{Alertmanager, FakeAlertmanager};
 pub use balancer::{Balancer, haproxy};
 pub use browser::{Browser, Key, driver};
 pub use certificates::Certificates;

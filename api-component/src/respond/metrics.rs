@@ -39,6 +39,7 @@ pub(crate) fn respond(
     )
     .sample(&[], reports.dead_letters);
     refused(&mut text, &counts.counters);
+    alerts(&mut text, &counts.counters);
     Reply::new(200)
         .uncached()
         .containing(CONTENT_TYPE, text.into_bytes())
@@ -196,6 +197,24 @@ fn refused(text: &mut Exposition, counters: &Counters) {
     }
 }
 
+fn alerts(text: &mut Exposition, counters: &Counters) {
+    text.counter(
+        "incidents_alerts_handed_over_total",
+        "Alerts that an Alertmanager has taken, each counted for each of ALERTMANAGER_URLS.",
+    )
+    .sample(&[], counters.alerts_handed_over);
+    text.gauge(
+        "incidents_alerts_waiting",
+        "Alerts that an Alertmanager still has to take, each counted for each of ALERTMANAGER_URLS.",
+    )
+    .sample(&[], counters.alerts_waiting);
+    text.counter(
+        "incidents_alert_failures_total",
+        "Attempts to hand alerts over that an Alertmanager did not take.",
+    )
+    .sample(&[], counters.alert_failures);
+}
+
 fn seconds_since(then_ms: u64, now_ms: u64) -> f64 {
     now_ms.saturating_sub(then_ms) as f64 / 1000.0
 }
@@ -304,6 +323,9 @@ mod tests {
             durations: [1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 1],
             duration_sum_ms: 400_500,
             refused: [1, 2, 3, 4, 5],
+            alerts_handed_over: 8,
+            alert_failures: 9,
+            alerts_waiting: 10,
         };
         let counts = Counts {
             has_leader: true,
@@ -334,6 +356,9 @@ mod tests {
                 "incidents_refresh_duration_seconds_sum 400.5",
                 "incidents_refused_requests_total{reason=\"rate_limit\"} 1",
                 "incidents_refused_requests_total{reason=\"busy\"} 5",
+                "incidents_alerts_handed_over_total 8",
+                "incidents_alerts_waiting 10",
+                "incidents_alert_failures_total 9",
             ],
         );
         assert!(!text.contains("incidents_snapshot_age_seconds"), "{text}");

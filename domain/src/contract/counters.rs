@@ -83,6 +83,13 @@ const BUCKETS: usize = DURATION_BOUNDS_MS.len() + 1;
 /// The field of all durations together, in milliseconds.
 const DURATION_SUM: &str = "refresh-ms:sum";
 
+/// The fields of alerts, by the names that the scripts `note_alerts` and `take_alerts` have for them.
+const HANDED_OVER: &str = "alerts:handed-over";
+const ALERT_FAILURES: &str = "alerts:failures";
+
+/// How many alerts wait: no counter, but set by these scripts.
+pub const WAITING: &str = "alerts:waiting";
+
 /// All counters at some moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -94,6 +101,12 @@ pub struct Counters {
     pub duration_sum_ms: u64,
     /// Refused requests, in the order of [`RefusalReason::ALL`].
     pub refused: [u64; RefusalReason::ALL.len()],
+    /// Alerts that an Alertmanager has taken; of several, each counts.
+    pub alerts_handed_over: u64,
+    /// Attempts to hand alerts over that failed.
+    pub alert_failures: u64,
+    /// Alerts that an Alertmanager still has to take; of several, each counts.
+    pub alerts_waiting: u64,
 }
 
 impl Counters {
@@ -101,11 +114,12 @@ impl Counters {
     pub(crate) fn fields() -> Vec<String> {
         let refreshes = RefreshOutcome::ALL.map(refresh_field);
         let refused = RefusalReason::ALL.map(|reason| format!("refused:{}", reason.name()));
+        let others = [DURATION_SUM, HANDED_OVER, ALERT_FAILURES, WAITING];
         refreshes
             .into_iter()
             .chain((0..BUCKETS).map(duration_field))
             .chain(refused)
-            .chain([DURATION_SUM.to_owned()])
+            .chain(others.map(str::to_owned))
             .collect()
     }
 
@@ -124,6 +138,9 @@ impl Counters {
             durations: all(next)?,
             refused: all(next)?,
             duration_sum_ms: next()?,
+            alerts_handed_over: next()?,
+            alert_failures: next()?,
+            alerts_waiting: next()?,
         })
     }
 }
@@ -137,6 +154,12 @@ pub fn refreshed(outcome: RefreshOutcome, took_ms: u64) -> [Counted; 3] {
         (duration_field(bucket), 1),
         (DURATION_SUM.to_owned(), took_ms),
     ]
+}
+
+/// What an attempt to hand alerts over adds that an Alertmanager did not take.
+#[must_use]
+pub fn alert_failure() -> Counted {
+    (ALERT_FAILURES.to_owned(), 1)
 }
 
 fn refresh_field(outcome: RefreshOutcome) -> String {
@@ -175,6 +198,9 @@ mod tests {
         assert_eq!(counters.durations[11], value("refresh-ms:longer"));
         assert_eq!(counters.refused[2], value("refused:wrong_password"));
         assert_eq!(counters.duration_sum_ms, value(DURATION_SUM));
+        assert_eq!(counters.alerts_handed_over, value(HANDED_OVER));
+        assert_eq!(counters.alert_failures, value(&alert_failure().0));
+        assert_eq!(counters.alerts_waiting, value(WAITING));
         let count = fields.len();
         fields.sort();
         fields.dedup();

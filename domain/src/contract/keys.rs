@@ -145,6 +145,19 @@ impl Keys {
         self.key("counters")
     }
 
+    /// Which incidents have been seen, so that others are new: see
+    /// [`SeenIncidents`](crate::contract::alerts::SeenIncidents).
+    #[must_use]
+    pub fn alerts_seen(&self) -> String {
+        self.key("alerts-seen")
+    }
+
+    /// The alerts that wait for an Alertmanager: a list, oldest first, each as it is sent.
+    #[must_use]
+    pub fn alerts_waiting(&self, receiver: &str) -> String {
+        self.key(&format!("alerts-waiting:{receiver}"))
+    }
+
     /// The state of the history: [`HistoryStatus`](crate::contract::history::HistoryStatus) as JSON.
     #[must_use]
     pub fn history(&self) -> String {
@@ -197,6 +210,8 @@ mod tests {
             keys.node_states(),
             keys.node_changes(),
             keys.counters(),
+            keys.alerts_seen(),
+            keys.alerts_waiting("00"),
             keys.history(),
             keys.verified(Some("00")),
             keys.known(None, "{evil}:1"),

@@ -1,4 +1,4 @@
-//! The addresses of other services: Redis, upstream, the store of the history, nodes to probe. Any of
+//! The addresses of other services: Redis, upstream, the store of the history, nodes to probe, Alertmanagers. Any of
 //! them may have a password in it, so that no refusal shows one as it is.
 
 use super::HistoryStore;
@@ -9,6 +9,10 @@ use super::value::Value;
 /// Nodes to probe; more are a mistake.
 #[cfg(feature = "upstream")]
 const MOST_NODES: usize = 256;
+
+/// Alertmanagers; more are a mistake.
+#[cfg(feature = "upstream")]
+const MOST_ALERTMANAGERS: usize = 16;
 
 const REDIS_ACCEPTED: &str = "redis://[user:password@]host:port[/database], or where Sentinel knows the primary \
      redis+sentinel://[user:password@]host:port[,host:port...]/SERVICE[/database]; rediss for TLS";
@@ -185,17 +189,44 @@ fn shown(text: &str) -> String {
     quoted_for_a_person(&format!("{scheme}{login}{host}{path}{query}"))
 }
 
-/// The address of the upstream API; its path ends in `/`, so that endpoints are looked up below it.
+/// The address of the upstream API, or of the dashboard; its path ends in `/`, so that others are looked up below
+/// it.
 #[cfg(feature = "upstream")]
 pub(super) fn base_endpoint(given: &Given<'_>) -> Result<url::Url, Refusal> {
     let accepted = "an http:// or https:// address without user, password, query and fragment";
     let text = given.text()?;
-    let url = http_url(text).filter(|url| url.query().is_none() && url.fragment().is_none());
-    let mut url = url.ok_or_else(|| Refusal::new(shown(text), accepted))?;
+    base(text).ok_or_else(|| Refusal::new(shown(text), accepted))
+}
+
+/// The addresses of Alertmanagers; their paths end in `/`.
+#[cfg(feature = "upstream")]
+pub(super) fn alertmanager_urls(given: &Given<'_>) -> Result<Vec<url::Url>, Refusal> {
+    let accepted = "a list of at most 16 http:// or https:// addresses without user, password and query, such as http://alertmanager:9093/, each once";
+    let mut urls = Vec::new();
+    for item in given.items(accepted)? {
+        let Value::Text(text) = &item else {
+            return Err(Given(&item).refused(accepted).in_a_list());
+        };
+        let url = base(text).filter(|url| !urls.contains(url));
+        urls.push(url.ok_or_else(|| Refusal::new(shown(text), accepted).in_a_list())?);
+    }
+    match urls.len() {
+        0..=MOST_ALERTMANAGERS => Ok(urls),
+        many => Err(Refusal::new(
+            format!("a list of {many} addresses"),
+            accepted,
+        )),
+    }
+}
+
+/// An address below which others are; its path ends in `/`.
+#[cfg(feature = "upstream")]
+fn base(text: &str) -> Option<url::Url> {
+    let mut url = http_url(text).filter(|url| url.query().is_none() && url.fragment().is_none())?;
     if !url.path().ends_with('/') {
         url.set_path(&format!("{}/", url.path()));
     }
-    Ok(url)
+    Some(url)
 }
 
 /// Addresses that are asked whether a node is well.

@@ -39,7 +39,7 @@ pub use self::sources::{LONGEST_SECRET_FILE, Sources};
 use self::table::SETTINGS;
 pub use self::table::Setting;
 use self::value::Value;
-use crate::incident::IncidentType;
+use crate::incident::{IncidentType, Priority};
 
 /// Where the application's manifest mounts the configuration file for the component.
 pub const MOUNTED_FILE: &str = "/config/config.yaml";
@@ -95,6 +95,15 @@ pub struct Settings {
     /// refresher needs them.
     #[cfg(feature = "upstream")]
     pub nodes_to_probe: Vec<Url>,
+    /// `ALERTMANAGER_URLS`: to whom new incidents are handed over, each with a path that ends in `/`; only the
+    /// refresher needs them.
+    #[cfg(feature = "upstream")]
+    pub alertmanager_urls: Vec<Url>,
+    /// `ALERT_PRIORITIES`: those of the incidents that are handed over.
+    pub alert_priorities: Vec<Priority>,
+    /// `DASHBOARD_URL`: where people open the dashboard, with a path that ends in `/`.
+    #[cfg(feature = "upstream")]
+    pub dashboard_url: Option<Url>,
     /// `TRUSTED_PROXIES`: the peers whose forwarding header is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// `TRUSTED_PROXY_HEADER`

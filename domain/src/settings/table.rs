@@ -9,6 +9,7 @@ use super::rate_limit::{RateLimit, RateLimitError};
 use super::value::Value;
 use super::{Settings, addresses, logins, types};
 use crate::address::parse_network;
+use crate::incident::Priority;
 
 /// A setting.
 pub struct Setting {
@@ -60,7 +61,7 @@ const ROW: Setting = Setting {
 const MOST_PROXIES: usize = 256;
 
 /// Every setting, in the order of the documentation.
-pub static SETTINGS: [Setting; 25] = [
+pub static SETTINGS: [Setting; 28] = [
     Setting {
         key: "SERVICE_ID",
         variables: &["service_id"],
@@ -307,6 +308,39 @@ pub static SETTINGS: [Setting; 25] = [
         ..ROW
     },
     Setting {
+        key: "ALERTMANAGER_URLS",
+        default: "[]",
+        help: "Alertmanagers to which new incidents are [handed over](docs/monitoring.md#alerts-of-new-incidents).",
+        #[cfg(feature = "upstream")]
+        set: |settings, given| {
+            let urls = addresses::alertmanager_urls(given);
+            fill(&mut settings.alertmanager_urls, urls)
+        },
+        #[cfg(feature = "upstream")]
+        show: |settings| Some(listed(&settings.alertmanager_urls)),
+        ..ROW
+    },
+    Setting {
+        key: "ALERT_PRIORITIES",
+        default: "critical",
+        help: "Priorities of the incidents that are handed over.",
+        set: |settings, given| fill(&mut settings.alert_priorities, priorities(given)),
+        show: |settings| Some(listed(&settings.alert_priorities)),
+        ..ROW
+    },
+    Setting {
+        key: "DASHBOARD_URL",
+        help: "Address at which people open the dashboard, for the links in what is handed over.",
+        #[cfg(feature = "upstream")]
+        set: |settings, given| {
+            let address = addresses::base_endpoint(given);
+            fill(&mut settings.dashboard_url, address.map(Some))
+        },
+        #[cfg(feature = "upstream")]
+        show: |settings| Some(quoted(settings.dashboard_url.as_ref()?.as_str())),
+        ..ROW
+    },
+    Setting {
         key: "TRUSTED_PROXIES",
         variables: &["trusted_proxies"],
         default: "[]",
@@ -367,6 +401,17 @@ fn key_prefix(text: &str) -> Option<String> {
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
     usable.then(|| text.to_owned())
+}
+
+fn priorities(given: &Given<'_>) -> Result<Vec<Priority>, Refusal> {
+    let accepted = "a list of some of low, medium, high and critical, each once";
+    let parse = |text: &str| Priority::from_name(text.as_bytes());
+    let listed = given.list(Priority::ALL.len(), accepted, parse)?;
+    let is_twice = |(at, priority)| listed[..at].contains(priority);
+    match listed.iter().enumerate().any(is_twice) || listed.is_empty() {
+        true => Err(given.refused(accepted)),
+        false => Ok(listed),
+    }
 }
 
 fn limits(given: &Given<'_>) -> Result<Vec<RateLimit>, Refusal> {

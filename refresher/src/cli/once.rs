@@ -8,7 +8,8 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use tokio::time::timeout;
 
 use super::serve::commanded;
-use super::setup::{block_on, heartbeat, refresher, with_history};
+use super::setup::{NO_CERTIFICATES, block_on, heartbeat, refresher, with_history};
+use crate::alerts::Desk;
 use crate::configuration;
 use crate::leadership::lease::{self, Lease};
 use crate::nodes::heartbeat::Activity;
@@ -31,7 +32,8 @@ pub(crate) fn once(path: &Path) -> Result<()> {
     let (store, refresher) = refresher(path, &settings)?;
     block_on(async {
         let stop = shutdown::on_signal().context("cannot catch signals")?;
-        let mut refresher = with_history(refresher, &settings);
+        let desk = Desk::new(Arc::clone(&store), &settings).context(NO_CERTIFICATES)?;
+        let mut refresher = with_history(refresher, &settings).with_alerts(desk.tray());
         let mut lease = Lease::seek(Arc::clone(&store));
         let activity = Activity::new();
         let heartbeat = heartbeat(&store, &lease, &activity, &settings);
@@ -40,7 +42,7 @@ pub(crate) fn once(path: &Path) -> Result<()> {
             () = commanded(&store, &settings) => {
                 Err(anyhow!("the service was shut down before the refresh was done"))
             }
-            result = refresh_once(&store, &mut refresher, &mut lease, &activity) => result,
+            result = refresh_once(&store, &mut refresher, &mut lease, &activity, &desk) => result,
         };
         refresher.end(RECORDING).await;
         tokio::join!(lease.release(), heartbeat.end());
@@ -48,11 +50,15 @@ pub(crate) fn once(path: &Path) -> Result<()> {
     })
 }
 
+/// How long the end waits until new incidents are handed over: what remains then waits for the next run.
+const HANDING_OVER: Duration = Duration::from_secs(30);
+
 async fn refresh_once(
     store: &Store,
     refresher: &mut Refresher,
     lease: &mut Lease,
     activity: &Activity,
+    desk: &Desk,
 ) -> Result<()> {
     let Ok(leadership) = timeout(LEASE_DEADLINE, lease.gained()).await else {
         if let Some(error) = lease.failure() {
@@ -64,7 +70,9 @@ async fn refresh_once(
     activity.leads(true);
     let refresh = async {
         refresher.take_over(&leadership).await?;
-        refresher.refresh(&leadership).await
+        let outcome = refresher.refresh(&leadership).await;
+        desk.run_once(&leadership, HANDING_OVER).await;
+        outcome
     };
     let outcome = tokio::select! {
         outcome = refresh => outcome?,

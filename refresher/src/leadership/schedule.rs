@@ -9,6 +9,7 @@ use domain::settings::Settings;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout, timeout_at};
 
+use crate::alerts::Desk;
 use crate::backoff::Backoff;
 use crate::leadership::commands::{Commands, RefreshRequest, done};
 use crate::leadership::lease::{Leadership, Lease};
@@ -36,6 +37,8 @@ pub(crate) struct Schedule {
     pub(crate) store: Arc<Store>,
     /// What monitors the other nodes meanwhile.
     pub(crate) monitor: NodeMonitor,
+    /// What hands new incidents over meanwhile.
+    pub(crate) desk: Desk,
     /// Where it tells what it does.
     pub(crate) activity: Activity,
     /// From the start of one refresh to that of the next.
@@ -53,6 +56,7 @@ impl Schedule {
         refresher: Refresher,
         store: Arc<Store>,
         monitor: NodeMonitor,
+        desk: Desk,
         activity: Activity,
         stall: Duration,
         settings: &Settings,
@@ -61,6 +65,7 @@ impl Schedule {
             refresher,
             store,
             monitor,
+            desk,
             activity,
             interval: settings.refresh_interval,
             stall,
@@ -107,6 +112,7 @@ impl Schedule {
             interval,
             stall,
             monitor,
+            desk,
             activity,
             ..
         } = self;
@@ -121,12 +127,13 @@ impl Schedule {
         tokio::select! {
             () = commands.take(sender) => unreachable!("it never ends"),
             () = monitor.run() => unreachable!("it never ends"),
+            () = desk.run(leadership) => unreachable!("it never ends"),
             result = work.refresh_on_time(leadership, requests) => result,
         }
     }
 }
 
-/// What the leader is there for, beside which it takes commands and monitors the nodes.
+/// What the leader is there for, beside which it takes commands, monitors the nodes and hands new incidents over.
 struct Work<'a> {
     refresher: &'a mut Refresher,
     store: &'a Store,

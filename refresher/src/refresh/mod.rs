@@ -36,6 +36,7 @@ use self::publish::{Block, PublishError, Publisher, Snapshot, blocks, indexes};
 use self::record::Timestamps;
 use self::source::{Source, accept, sources};
 use self::tally::Tally;
+use crate::alerts::{Published, Tray};
 use crate::answer::Answer;
 use crate::history::recorder::{Recorder, Recording};
 use crate::history::retention::Bounds;
@@ -120,6 +121,8 @@ pub(crate) struct Refresher {
     lost: Option<Current>,
     /// Where refreshes are recorded, and what recovers when Redis is lost.
     history: Option<Kept>,
+    /// Where what is published is left for whoever looks for new incidents.
+    alerts: Option<Tray>,
 }
 
 /// The history and what writes it.
@@ -180,6 +183,7 @@ impl Refresher {
             eviction: None,
             lost: None,
             history: None,
+            alerts: None,
         }
     }
 
@@ -188,6 +192,12 @@ impl Refresher {
         let history = Arc::new(history);
         let recorder = Recorder::start(Arc::clone(&history), Arc::clone(&self.store), bounds);
         self.history = Some(Kept { history, recorder });
+        self
+    }
+
+    /// Leaves what is published in `tray`, if there is one.
+    pub(crate) fn with_alerts(mut self, tray: Option<Tray>) -> Self {
+        self.alerts = tray;
         self
     }
 
@@ -363,6 +373,7 @@ impl Refresher {
                 } = *built;
                 let generation = self.publisher.next_generation().await?;
                 let mut bodies = indexes(&self.store.keys, generation, &report);
+                let (lanes, json) = (report.lanes.clone(), report.json.clone());
                 let encoded = self.compute(move || encode(&report, generation)).await?;
                 let encoded = encoded.map_err(|error| RefreshError::Build(error.to_string()))?;
                 let record =
@@ -377,6 +388,7 @@ impl Refresher {
                 }
                 self.publish(context, record, bodies, &left_out).await?;
                 self.set_made(contents);
+                self.leave(lanes, json);
                 Ok(Outcome::Published)
             }
         }
@@ -472,6 +484,17 @@ impl Refresher {
             kept.recorder.record(Recording {
                 manifest: Manifest::new(at_ms, token, self.types.clone(), current.clone()),
                 answers: answers.filter_map(|source| source.answer.clone()).collect(),
+            });
+        }
+    }
+
+    /// Leaves what was published for whoever looks for new incidents.
+    fn leave(&self, lanes: Bytes, report: Bytes) {
+        if let (Some(tray), Some(current)) = (&self.alerts, self.publisher.current()) {
+            tray.put(Published {
+                record: current.clone(),
+                lanes,
+                report,
             });
         }
     }

@@ -30,6 +30,10 @@ impl Refresher {
     /// When Redis cannot be read or written, or holds what a newer release wrote.
     pub(crate) async fn take_over(&mut self, leadership: &Leadership) -> Result<(), RefreshError> {
         self.made = None;
+        if let Some(tray) = &self.alerts {
+            // What another leader has published meanwhile is newer.
+            tray.clear();
+        }
         self.warn_of_eviction().await;
         if self.lost.is_none() {
             self.lost = self.publisher.current().cloned();

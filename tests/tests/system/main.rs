@@ -1,6 +1,7 @@
 //! The whole system over real sockets: upstream, refresher, Redis, component. One program, so that
 //! tests that wait do so at the same time.
 
+mod alerts;
 mod asking;
 mod browser;
 mod cli;

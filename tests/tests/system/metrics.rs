@@ -325,6 +325,7 @@ async fn they_are_what_prometheus_reads() {
     })
     .await;
     assert_eq!(metrics.value("incidents_history_recording"), 1.0);
+    assert_eq!(metrics.value("incidents_alerts_waiting"), 0.0);
     let answer = client.get("/metrics").await;
     assert_eq!(
         answer.header("content-type"),

@@ -10,8 +10,8 @@ use domain::contract::node::{Kind, Node};
 use domain::contract::record::{BLOCK_BYTES, Body, EmployeeEntry};
 use domain::contract::scripts::{
     Admission, Admit, AskRefresh, CONFLICT, Call, Count, CredentialCheck, DAMAGED, EmployeePart,
-    FENCED, FindEmployee, Holding, MISSING, NextGeneration, Publish, ReadCounters, ReadStatus,
-    ReleaseLease, SettleCheck, TakeLease, Unstage,
+    FENCED, FindEmployee, Holding, MISSING, NextGeneration, NoteAlerts, Publish, ReadCounters,
+    ReadStatus, ReleaseLease, SettleCheck, TakeAlerts, TakeLease, Unstage,
 };
 use domain::settings::rate_limit::RateLimit;
 use end_to_end::Redis;
@@ -363,6 +363,65 @@ async fn what_is_counted_is_read_with_whether_anybody_leads() {
     }
     assert!(scripts.call(&ReleaseLease { keys, holder: "a" }).await);
     assert!(!scripts.call(&read).await.has_leader);
+}
+
+#[tokio::test]
+async fn alerts_wait_within_bounds_until_they_are_taken() {
+    let scripts = Scripts::start().await;
+    let keys = &scripts.keys;
+    let take = TakeLease {
+        keys,
+        holder: "a",
+        term_ms: 60_000,
+        known_token: 0,
+    };
+    let token = scripts.call(&take).await.token;
+    let alerts = ["1", "2", "3"].map(str::to_owned);
+    let note = |token, seen, alerts| NoteAlerts {
+        keys,
+        holder: "a",
+        token,
+        receivers: &["one", "two"],
+        seen,
+        most: 4,
+        alerts,
+    };
+    assert_eq!(scripts.refusal(&note(token + 1, b"x", &[])).await, FENCED);
+    assert_eq!(scripts.call(&note(token, b"seen", &alerts)).await, 0);
+    assert_eq!(scripts.counters().await.alerts_waiting, 6);
+    let left = scripts.time_to_live(&keys.alerts_waiting("one")).await;
+    assert!((1..=604_800_000).contains(&left), "{left}");
+    let taken = |token| TakeAlerts {
+        keys,
+        holder: "a",
+        token,
+        receiver: "two",
+        others: &["one"],
+        done: 2,
+        taken: 1,
+    };
+    assert_eq!(scripts.refusal(&taken(token + 1)).await, FENCED);
+    scripts.call(&taken(token)).await;
+    let counters = scripts.counters().await;
+    assert_eq!(
+        (counters.alerts_handed_over, counters.alerts_waiting),
+        (1, 4)
+    );
+    // One more fits on the one list, and three on the other.
+    assert_eq!(scripts.call(&note(token, b"", &alerts)).await, 2);
+    let mut connection = scripts.connection.clone();
+    let one: Vec<String> = connection
+        .lrange(keys.alerts_waiting("one"), 0, -1)
+        .await
+        .unwrap();
+    let two: Vec<String> = connection
+        .lrange(keys.alerts_waiting("two"), 0, -1)
+        .await
+        .unwrap();
+    assert_eq!(one, ["1", "2", "3", "1"]);
+    assert_eq!(two, ["3", "1", "2", "3"]);
+    let seen: String = connection.get(keys.alerts_seen()).await.unwrap();
+    assert_eq!(seen, "seen");
 }
 
 #[tokio::test]

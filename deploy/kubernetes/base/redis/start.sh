@@ -29,7 +29,7 @@ component=$(password component REDIS_URL_COMPONENT)
 # This Redis is for this service alone, whatever its REDIS_KEY_PREFIX.
 cat > "$data/users.acl" <<END
 user default on nopass resetkeys resetchannels -@all +ping
-user refresher on #$refresher ~{*}:* -@all +get +set +del +unlink +exists +psetex +pttl +pexpire +persist +hget +hmget +hset +hdel +hgetall +hincrby +xadd +xack +xrevrange +xreadgroup +xgroup|create +time +evalsha +script|load +info
+user refresher on #$refresher ~{*}:* -@all +get +set +del +unlink +exists +psetex +pttl +pexpire +persist +hget +hmget +hset +hdel +hgetall +hincrby +getrange +rpush +lrange +llen +ltrim +xadd +xack +xrevrange +xreadgroup +xgroup|create +time +evalsha +script|load +info
 user component on #$component ~{*}:* -@all +get +mget +set +del +exists +incr +decr +hincrby +pttl +pexpire +time +strlen +getrange +xadd +xlen +hget +hlen +hkeys +hstrlen +eval +evalsha
 END
 exec redis-server --dir "$data" --aclfile "$data/users.acl" --protected-mode no \

@@ -15,11 +15,13 @@ mod find_employee_rows;
 mod find_rows;
 mod lease;
 mod next_generation;
+mod note_alerts;
 mod publish;
 mod read_counters;
 mod read_rows;
 mod settle_check;
 mod status;
+mod take_alerts;
 mod unstage;
 
 use std::borrow::Cow;
@@ -35,11 +37,13 @@ pub use find_employee_rows::{EmployeeFound, FindEmployeeRows};
 pub use find_rows::{Bound, FindRows, Found, LaneSearch, Order};
 pub use lease::{Holding, LEASE_TERM_MS, ReleaseLease, TakeLease};
 pub use next_generation::NextGeneration;
+pub use note_alerts::NoteAlerts;
 pub use publish::Publish;
 pub use read_counters::{Counts, ReadCounters};
 pub use read_rows::ReadRows;
 pub use settle_check::SettleCheck;
 pub use status::{ReadStatus, Reports};
+pub use take_alerts::TakeAlerts;
 pub use unstage::Unstage;
 
 /// The code of the error with which a script says that a part of a generation is not there.
@@ -48,7 +52,7 @@ pub const MISSING: &str = "MISSING";
 /// The code of the error with which a script says that something in Redis cannot be what it is.
 pub const DAMAGED: &str = "DAMAGED";
 
-/// The code of the error with which [`Publish`] says that another refresher leads.
+/// The code of the error with which [`Publish`], [`NoteAlerts`] and [`TakeAlerts`] say that another refresher leads.
 pub const FENCED: &str = "FENCED";
 
 /// The code of the error with which [`Publish`] says that the current record is not the expected one.
