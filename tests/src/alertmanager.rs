@@ -123,7 +123,8 @@ fn launch(program: &PathBuf, folder: &TempDir, port: u16) -> Process {
     Process::start(command)
 }
 
-/// Takes requests as an Alertmanager would, and answers with the statuses that a test gives it, then with 200.
+/// Takes requests as an Alertmanager would, and answers with the statuses that a test gives it (0: never), then
+/// with 200.
 /// Dropped, it ends.
 #[derive(Debug)]
 pub struct FakeAlertmanager {
@@ -171,14 +172,15 @@ impl FakeAlertmanager {
 }
 
 async fn answer_all(listener: TcpListener, inside: Arc<Mutex<Inside>>) {
+    let mut unanswered = Vec::new();
     while let Ok((stream, _)) = listener.accept().await {
         // One at a time: so bodies and statuses keep their order.
-        let _ = answer(stream, &inside).await;
+        unanswered.extend(answer(stream, &inside).await);
     }
 }
 
-/// Reads one request and answers it; `None` if it breaks off.
-async fn answer(mut stream: TcpStream, inside: &Mutex<Inside>) -> Option<()> {
+/// Reads one request and answers it. Gives the connection if that is not to be.
+async fn answer(mut stream: TcpStream, inside: &Mutex<Inside>) -> Option<TcpStream> {
     let (mut request, mut piece) = (Vec::new(), [0; 4096]);
     let body = loop {
         if let Some(end) = request.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -203,7 +205,11 @@ async fn answer(mut stream: TcpStream, inside: &Mutex<Inside>) -> Option<()> {
         inside.bodies.push(body);
         inside.statuses.pop().unwrap_or(200)
     };
+    if status == 0 {
+        return Some(stream);
+    }
     let answer =
         format!("HTTP/1.1 {status} Said\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-    stream.write_all(answer.as_bytes()).await.ok()
+    stream.write_all(answer.as_bytes()).await.ok()?;
+    None
 }

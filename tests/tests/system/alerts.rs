@@ -365,6 +365,29 @@ async fn an_answer_that_is_none_is_tried_again_and_a_refusal_is_not() {
 }
 
 #[tokio::test]
+async fn one_that_does_not_answer_delays_no_refresh() {
+    let fake = FakeAlertmanager::start(&[0]).await;
+    let service = Service::start(&[row("critical", 0)]).await;
+    let _refresher = service.refresher(&fake.url, &[]);
+    until("it is told", BOUND, async || {
+        (!fake.bodies().is_empty()).then_some(())
+    })
+    .await;
+    let before = Metrics::of(&service.host.client).await;
+    let after = service
+        .metrics("refreshes go on", |metrics| {
+            metrics.sum("incidents_refreshes_total")
+                >= before.sum("incidents_refreshes_total") + 3.0
+        })
+        .await;
+    // It still has time to answer.
+    assert_eq!(after.value("incidents_alert_failures_total"), 0.0);
+    assert_eq!(after.value("incidents_alerts_waiting"), 1.0);
+    let metrics = service.handed_over(1.0).await;
+    assert_eq!(metrics.value("incidents_alert_failures_total"), 1.0);
+}
+
+#[tokio::test]
 async fn a_burst_and_what_was_not_asked_for_before_are_told_by_their_count() {
     let fake = FakeAlertmanager::start(&[]).await;
     let service = Service::start(&[row("high", 0)]).await;

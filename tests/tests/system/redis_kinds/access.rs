@@ -1,8 +1,8 @@
 //! Who may use Redis, and whether it is the one that is meant.
 
 use end_to_end::{
-    Certificates, Client, Metrics, Process, Redis, Upstream, host, mark, refresher, server_command,
-    until,
+    Certificates, Client, FakeAlertmanager, Metrics, Process, Redis, Upstream, host, mark,
+    refresher, server_command, until,
 };
 use redis::RedisResult;
 
@@ -45,11 +45,16 @@ async fn two_users_with_the_rights_that_they_need_are_enough() {
     let url = |login: &str| format!("redis://{login}@{}", redis.address());
     mark(&upstream, 1).await;
     let own = url("refresher:canary-1");
+    let fake = FakeAlertmanager::start(&[]).await;
     let mut filling = Process::start(refresher(
         &["run"],
         &redis,
         &upstream,
-        &[("REDIS_URL", &own)],
+        &[
+            ("REDIS_URL", &own),
+            ("ALERTMANAGER_URLS", &fake.url),
+            ("ALERT_PRIORITIES", "low, medium, high, critical"),
+        ],
     ));
     let secret = url("component:canary-2");
     let limits = ("incidents_api_rate_limits", "1000 per day");
@@ -64,6 +69,12 @@ async fn two_users_with_the_rights_that_they_need_are_enough() {
     let metrics = Metrics::of(&host.client).await;
     assert_eq!(metrics.sum("incidents_refused_requests_total"), 1.0);
     assert!(metrics.sum("incidents_refreshes_total") > 0.0);
+    until("alerts are handed over", BOUND, async || {
+        let metrics = Metrics::of(&host.client).await;
+        let handed_over = metrics.value("incidents_alerts_handed_over_total") > 0.0;
+        (handed_over && metrics.value("incidents_alerts_waiting") == 0.0).then_some(())
+    })
+    .await;
     assert_eq!(host.client.get("/shutdown").await.status, 200);
     let status = filling.exit(BOUND).await;
     assert!(status.success(), "{}", filling.log());
