@@ -11,13 +11,13 @@ use serde_json::Value;
 
 use super::{Application, BOUND, TURN, serves};
 
-/// What stands in for the public image has no entrypoint, and nothing for the health check.
+/// What stands in for the public image has no entrypoint. (Nor has it what its health check runs, by which nobody
+/// goes.)
 const STAND_IN: &str = r#"
 version: "3.8"
 services:
   prometheus:
     entrypoint: ["prometheus"]
-    healthcheck: { disable: true }
 "#;
 
 /// What an operator writes, and a Prometheus that is in a hurry.
