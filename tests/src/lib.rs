@@ -34,7 +34,7 @@ pub use process::{
 };
 pub use proxy::{Mode, Proxy};
 pub use readers::Readers;
-pub use redis::Redis;
+pub use redis::{Redis, free_port};
 pub use sentinel::Sentinel;
 pub use service::Service;
 pub use snapshot::{FIRST_VERSION, incidents_in, keys, mark, stored_snapshot, version_in};

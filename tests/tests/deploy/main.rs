@@ -12,6 +12,7 @@ mod schemas;
 mod settings;
 mod systemd;
 mod versions;
+mod watched;
 
 use std::collections::BTreeSet;
 use std::env;

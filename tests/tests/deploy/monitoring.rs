@@ -80,15 +80,26 @@ fn panels() -> Vec<Value> {
     items(&board["panels"]).cloned().collect()
 }
 
-/// Every expression of the rules and of the board, and where it stands.
-fn expressions() -> Vec<(String, String)> {
+/// Every expression of the rules in `recording` or `alerts`, or of the `board`, and where it stands.
+pub(crate) fn expressions(of: &str) -> Vec<(String, String)> {
+    let name = match of {
+        "recording" => "record",
+        "alerts" => "alert",
+        _ => return expressions_of_board(),
+    };
+    let rules = rules(of).into_iter();
+    rules
+        .map(|rule| {
+            (
+                string(&rule[name]).to_owned(),
+                string(&rule["expr"]).to_owned(),
+            )
+        })
+        .collect()
+}
+
+fn expressions_of_board() -> Vec<(String, String)> {
     let mut found = Vec::new();
-    for (file, name) in [("recording", "record"), ("alerts", "alert")] {
-        for rule in rules(file) {
-            let expression = string(&rule["expr"]).to_owned();
-            found.push((string(&rule[name]).to_owned(), expression));
-        }
-    }
     for panel in panels() {
         for target in items(&panel["targets"]) {
             // What Grafana puts in.
@@ -97,6 +108,12 @@ fn expressions() -> Vec<(String, String)> {
         }
     }
     found
+}
+
+/// All of them.
+fn all_expressions() -> Vec<(String, String)> {
+    let all = ["recording", "alerts", "board"].into_iter();
+    all.flat_map(expressions).collect()
 }
 
 /// The words of an expression: not what is in quotes, no number and no time.
@@ -122,7 +139,7 @@ fn rules_and_board_ask_for_metrics_that_there_are_and_for_all_of_them() {
         known.extend(labels.iter().copied());
     }
     known.extend(records.iter().map(|rule| string(&rule["record"])));
-    let expressions = expressions();
+    let expressions = all_expressions();
     let mut asked = BTreeSet::new();
     for (place, expression) in &expressions {
         for word in words(expression) {
@@ -245,7 +262,7 @@ fn for_promtool() -> Option<TempDir> {
     );
     assert_ne!(edited, configuration);
     fs::write(folder.path().join("prometheus.yml"), edited).expect("it can be written");
-    let board = expressions().into_iter().enumerate();
+    let board = all_expressions().into_iter().enumerate();
     let board: Vec<Value> = board
         .map(|(number, (_, expression))| {
             json!({ "record": format!("board:{number}"), "expr": expression })
