@@ -11,8 +11,8 @@ use crate::contract::keys::Keys;
 /// stay, then the alerts. Returns how many alerts did not fit into a list, or an error `FENCED`.
 static SCRIPT: Script = Script::new("note_alerts", include_str!("note_alerts.lua"));
 
-/// How long alerts wait for an Alertmanager, in milliseconds: a week after the last refresh that brought one.
-/// So the list of one that is no longer configured goes by itself.
+/// How long alerts wait for an Alertmanager, in milliseconds: until a week after this script last ran for it. So
+/// the list of one that is no longer configured goes by itself.
 const WAIT_MS: u64 = 7 * 86_400_000;
 
 /// Puts alerts on the lists of all Alertmanagers. Redis refuses with the error [`FENCED`](super::FENCED) when
