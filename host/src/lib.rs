@@ -1,10 +1,9 @@
 //! Runs this application's Spin component without the Spin CLI: under wasmtime, with the
 //! interfaces that Spin offers and this application uses, and nothing else.
 //!
-//! The way of a request: [`server`](Server) accepts its connection and gives it to a `worker`, one of the
-//! threads that answer; `connections` decides who has a place and whose turn it is (within
-//! [`limits`](Limits); `watched` tells it what a client does); in `respond`, `headers` completes it as Spin
-//! does, and `instance` chooses or makes the instance that answers it. What an instance has is in
+//! The way of a request: [`server`](Server) accepts its connection, `connections` decides who has a place and
+//! whose turn it is (within [`limits`](Limits); `watched` tells it what a client does); in `respond`, `headers`
+//! completes it as Spin does, and `instance` chooses or makes the instance that answers it. What an instance has is in
 //! `state`: the variables (`interfaces`), connections to Redis (`redis`, which asks `outbound` whether it
 //! may), WASI, bounded `memory`, and a log (`guest_log`, by way of `errors`). `metrics` counts what Prometheus
 //! may want to know. [`manifest`] reads
@@ -34,11 +33,10 @@ mod server;
 mod state;
 pub mod variables;
 mod watched;
-mod worker;
 
 pub use engine::{Program, ProgramError};
 pub use instance::Reuse;
 pub use limits::{Limits, connections_that_descriptors_allow};
 pub use metrics::Scrape;
 pub use respond::MAX_REQUEST_BODY;
-pub use server::{Options, Server};
+pub use server::Server;

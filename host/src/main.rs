@@ -4,18 +4,16 @@ use std::{
     fmt,
     io::{self, Write as _},
     net::{IpAddr, SocketAddr},
-    num::NonZeroUsize,
     path::PathBuf,
     process::ExitCode,
-    thread::available_parallelism,
     time::Duration,
 };
 
 use anyhow::Context as _;
 use clap::Parser;
 use host::{
-    Limits, Options, Program, Reuse, Server, connections_that_descriptors_allow,
-    manifest::Application, variables::Values,
+    Limits, Program, Reuse, Server, connections_that_descriptors_allow, manifest::Application,
+    variables::Values,
 };
 use ipnet::IpNet;
 use tokio::{
@@ -94,10 +92,6 @@ struct Arguments {
     /// let nobody reach it but who may know. Port 0 is any free one, and is told when it is ready.
     #[arg(long, value_name = "ADDRESS", env = "HOST_METRICS")]
     metrics: Option<SocketAddr>,
-
-    /// Threads that answer requests; without, one for each processor.
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
 
     /// A proxy, or a network of proxies, that speaks for many clients and has no share of its own:
     /// 10.0.0.1, 10.0.0.0/8; several with commas.
@@ -207,8 +201,7 @@ fn complain(error: &dyn fmt::Display) {
     let _ = writeln!(io::stderr(), "error: {error}");
 }
 
-// It accepts connections and waits for signals: the threads that answer are the server's own.
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main]
 async fn run(application: Application, arguments: &Arguments) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
@@ -220,8 +213,6 @@ async fn run(application: Application, arguments: &Arguments) -> anyhow::Result<
         max_instance_age: arguments.max_instance_age,
     };
     let limits = arguments.limits();
-    let threads = arguments.threads.or_else(|| available_parallelism().ok());
-    let threads = threads.unwrap_or(NonZeroUsize::MIN);
     // First what is quick and fails the most.
     let listener = TcpListener::bind(arguments.listen)
         .await
@@ -229,12 +220,7 @@ async fn run(application: Application, arguments: &Arguments) -> anyhow::Result<
     let cache = arguments.compilation_cache.as_deref();
     let program = Program::compile(&application.component, cache)?;
     let address = listener.local_addr()?;
-    let options = Options {
-        threads,
-        has_metrics: arguments.metrics.is_some(),
-    };
-    let server = Server::new(listener, program, application, reuse, limits, options)
-        .context("cannot start the threads that answer")?;
+    let mut server = Server::new(listener, program, application, reuse, limits);
     let metrics = match arguments.metrics {
         None => None,
         Some(wanted) => Some(
@@ -245,10 +231,10 @@ async fn run(application: Application, arguments: &Arguments) -> anyhow::Result<
     };
     // Whoever started it may not want to know. The first address that is told is the component's.
     let _ = writeln!(io::stdout(), "listening on http://{address}");
-    if let (Some(scrape), Some(listener)) = (server.scrape(), metrics) {
+    if let Some(listener) = metrics {
         let address = listener.local_addr()?;
         let _ = writeln!(io::stdout(), "metrics on http://{address}/metrics");
-        tokio::spawn(scrape.serve(listener));
+        tokio::spawn(server.count().serve(listener));
     }
     let told_to_end = async {
         tokio::select! {

@@ -4,13 +4,12 @@ use std::{
     env::VarError,
     fs,
     net::SocketAddr,
-    num::NonZeroUsize,
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use host::{Limits, Options, Reuse, Server, manifest::Application, variables::Values};
+use host::{Limits, Reuse, Server, manifest::Application, variables::Values};
 use tempfile::TempDir;
 use tokio::{
     net::TcpListener,
@@ -26,12 +25,6 @@ use crate::{
 
 /// How long anything may take before a test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-
-/// One thread, so that it is known which instances a request can get to.
-const OPTIONS: Options = Options {
-    threads: NonZeroUsize::MIN,
-    has_metrics: false,
-};
 
 /// How often a condition is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -115,9 +108,7 @@ impl Host {
             application,
             settings.reuse,
             settings.limits,
-            OPTIONS,
-        )
-        .expect("threads");
+        );
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(server.serve(async {
             let _ = stopped.await;

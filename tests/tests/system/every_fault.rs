@@ -14,7 +14,8 @@ use domain::contract::history::HistoryStatus;
 use domain::contract::node::State;
 use end_to_end::{
     Answer, Client, Clock, FIRST_VERSION, ID, Mode, PASSWORD, Process, Proxy, Redis, Signal,
-    TempDir, Upstream, incidents_in, keys, mark, on_a_small_disk, refresher, until, version_in,
+    TempDir, Upstream, incidents_in, keys, mark, on_a_small_disk, refresher, stored_snapshot,
+    until, version_in,
 };
 use reqwest::Method;
 use serde_json::json;
@@ -387,6 +388,13 @@ impl Service {
     /// Redis comes back empty, no refresher has anything in memory, and upstream says nothing: the
     /// last snapshot is served all the same, and marked.
     async fn lose_all(&mut self) {
+        // What is served has been published, and is recorded beside that: nothing else can come back.
+        let published_ms = stored_snapshot(&self.redis).await.published_at_ms;
+        until("what is served is in the history", BOUND, async || {
+            let recorded_ms = self.history_status().await?.recorded_ms?;
+            (recorded_ms >= published_ms).then_some(())
+        })
+        .await;
         for mut refresher in self.refreshers.drain(..) {
             refresher.kill().await;
         }
@@ -414,6 +422,17 @@ impl Service {
         self.upstream.mend("all").await;
     }
 
+    /// The state of the history, as it is told.
+    async fn history_status(&self) -> Option<HistoryStatus> {
+        let mut connection = self.redis.connection().await;
+        let told: Option<Vec<u8>> = redis::cmd("GET")
+            .arg(keys().history())
+            .query_async(&mut connection)
+            .await
+            .ok()?;
+        HistoryStatus::parse(&told?)
+    }
+
     /// What is to be recorded finds no place, until there is some again.
     async fn fill_the_disk(&mut self) {
         for refresher in &self.refreshers {
@@ -422,13 +441,7 @@ impl Service {
         self.news().await;
         let failing = async |failing: bool| {
             until("the history's state is told", BOUND, async || {
-                let mut connection = self.redis.connection().await;
-                let told: Option<Vec<u8>> = redis::cmd("GET")
-                    .arg(keys().history())
-                    .query_async(&mut connection)
-                    .await
-                    .ok()?;
-                let status = HistoryStatus::parse(&told?)?;
+                let status = self.history_status().await?;
                 (status.error.is_some() == failing).then_some(())
             })
             .await;
