@@ -248,11 +248,16 @@ async fn the_board_shows_the_service_and_faults_are_told_by_alerts() {
     watched.all(&["IncidentsServerErrors"], false).await;
 
     watched.refresher.kill().await;
-    watched.all(&["IncidentsNoLeader"], true).await;
+    let of_refresher = [
+        "IncidentsNoLeader",
+        "IncidentsNothingFresh",
+        "IncidentsNodeOffline",
+    ];
+    watched.all(&of_refresher, true).await;
     let _: String = watched.redis.ask("FLUSHALL").await;
     watched.all(&["IncidentsNoSnapshot"], true).await;
     watched.refresher = refreshing(&watched.redis, &watched.upstream, &watched.history);
-    let of_refresher = ["IncidentsNoLeader", "IncidentsNoSnapshot"];
+    watched.all(&["IncidentsNoSnapshot"], false).await;
     watched.all(&of_refresher, false).await;
 
     watched.host.process.kill().await;
