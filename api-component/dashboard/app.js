@@ -505,9 +505,9 @@ async function countChanges() {
   }
   isCounting = true;
   try {
-    const counted = await changesOf(await dayOf(Math.floor(Date.now() / 60_000) * 60));
-    if (counted) {
-      Object.assign(known, counted, { changesAt: performance.now() });
+    const found = await changesOf(await dayOf(Math.floor(Date.now() / 60_000) * 60));
+    if (found) {
+      Object.assign(known, found, { changesAt: performance.now() });
       render();
     }
   } catch (error) {

@@ -30,6 +30,7 @@ for node in 2 3; do
     tries=30
     until on 1 status | grep -q "$(echo "$key" | cut -c 1-16)"; do
         [ $((tries -= 1)) -gt 0 ] || { echo "setup.sh: garage-1 does not reach garage-$node" >&2; exit 1; }
+        # The other may not listen yet: the loop tries again, and says so in the end.
         on 1 node connect "$key@172.31.251.1$node:3901" || true
         sleep 1
     done

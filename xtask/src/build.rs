@@ -37,7 +37,7 @@ pub(crate) fn run(targets: &[&str], task: &Task) -> Result<()> {
 pub(crate) fn as_shipped(targets: &[&str], task: &Task) -> Result<PathBuf> {
     let programs = task.cargo_for(DIST, "build").args(targets);
     task.run(
-        "building the programs as they are shipped (a quarter of an hour the first time)",
+        "building the programs as they are shipped (many minutes the first time)",
         programs,
     )?;
     component(MANIFEST, task)?;
