@@ -4,9 +4,10 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
 
-use end_to_end::{Certificates, Client, Readers};
+use end_to_end::{Certificates, Client, Readers, until};
+use tokio::task::spawn_blocking;
 
-use super::{Application, TURN, docker, inspected, serves};
+use super::{Application, BOUND, TURN, docker, inspected, serves};
 
 /// Clients that read at the same time.
 const READERS: usize = 4;
@@ -34,7 +35,7 @@ async fn start(application: Application, certificates: &Certificates) -> Applica
     let folder = application.sources.path().join("certificate");
     fs::create_dir(&folder).expect("it is new");
     fs::copy(certificates.bundle(), folder.join("tls.pem")).expect("a file");
-    let starting = tokio::task::spawn_blocking(move || {
+    let starting = spawn_blocking(move || {
         application.must(&["up", "--detach", "--build"]);
         application
     });
@@ -44,25 +45,20 @@ async fn start(application: Application, certificates: &Certificates) -> Applica
 /// Runs `command` of the engine's on each of `containers` in turn, and then starts that one again.
 async fn each(containers: &[String], command: &'static [&'static str]) {
     for container in containers {
-        let container = container.clone();
-        let done = tokio::task::spawn_blocking(move || {
-            docker(&[command, &[&container]].concat());
-            docker(&["start", &container]);
-            healthy(&container);
+        let started = container.clone();
+        // Apart from the clients, which are not to be held up.
+        let again = spawn_blocking(move || {
+            docker(&[command, &[&started]].concat());
+            docker(&["start", &started]);
         });
-        done.await.expect("it is done");
-    }
-}
-
-fn healthy(container: &str) {
-    let started = std::time::Instant::now();
-    while inspected(&["container", "inspect", container])["State"]["Health"]["Status"] != "healthy"
-    {
-        assert!(
-            started.elapsed() < super::BOUND,
-            "{container} is not healthy"
-        );
-        std::thread::sleep(std::time::Duration::from_millis(200));
+        again.await.expect("it is done");
+        until(&format!("{container} is healthy"), BOUND, async || {
+            let asked = container.clone();
+            let found = spawn_blocking(move || inspected(&["container", "inspect", &asked]));
+            let found = found.await.expect("it is there");
+            (found["State"]["Health"]["Status"] == "healthy").then_some(())
+        })
+        .await;
     }
 }
 

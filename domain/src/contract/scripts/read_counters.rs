@@ -10,7 +10,10 @@ use crate::contract::keys::Keys;
 /// `KEYS`: lease, counters. `ARGV`: the longest term of a lease in milliseconds, how many bytes a number may
 /// have (a longer one counts as absent), then the fields of the counters. Returns
 /// `[leads 0|1, value or "", value or "", …]`. A key of the wrong kind counts as absent.
-static SCRIPT: Script = Script::new("read_counters", include_str!("read_counters.lua"));
+static SCRIPT: Script = Script::new(
+    "read_counters",
+    concat!(include_str!("shown.lua"), include_str!("read_counters.lua")),
+);
 
 /// Bytes that a number has at most: 64 bits, in decimal.
 const LONGEST_NUMBER: u64 = 20;

@@ -12,7 +12,10 @@ use crate::contract::node::Node;
 /// `[length of dead-letters, history or "", changes to healthy, to hanging, to offline, node, node, …]`:
 /// flat, as Spin hands no other list to a component; or an error `DAMAGED` when there are more nodes. A
 /// key of the wrong kind counts as absent.
-static SCRIPT: Script = Script::new("status", include_str!("status.lua"));
+static SCRIPT: Script = Script::new(
+    "status",
+    concat!(include_str!("shown.lua"), include_str!("status.lua")),
+);
 
 /// How many nodes there may be: many more than a service has, also within the hour in which those that have
 /// gone are still listed, and few enough to be read at once.
