@@ -5,7 +5,7 @@
 //! find       which of its incidents are new
 //! alert      what an Alertmanager is told of one, or of many
 //! receiver   an Alertmanager, and what it makes of that
-//! desk       the leader's work: keeps what is new in Redis, and hands it over
+//! dispatcher the leader's work: keeps what is new in Redis, and hands it over
 //! ```
 //!
 //! Invariants:
@@ -17,10 +17,10 @@
 //! - A first snapshot, or a type or priority that was not looked at before, is told as one alert with a count.
 
 mod alert;
-mod desk;
+mod dispatcher;
 mod find;
 mod published;
 mod receiver;
 
-pub(crate) use self::desk::Desk;
-pub(crate) use self::published::{Published, Tray};
+pub(crate) use self::dispatcher::Dispatcher;
+pub(crate) use self::published::{Mailbox, Published};

@@ -64,7 +64,7 @@ async fn read(
 
 /// Where refreshes leave what they have published: only the last is of interest. Clones are of the same one.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Tray(Arc<Inside>);
+pub(crate) struct Mailbox(Arc<Inside>);
 
 #[derive(Debug, Default)]
 struct Inside {
@@ -72,7 +72,7 @@ struct Inside {
     is_there: Notify,
 }
 
-impl Tray {
+impl Mailbox {
     /// Leaves it there, in the place of an earlier one.
     pub(crate) fn put(&self, published: Published) {
         *self.last() = Some(Arc::new(published));

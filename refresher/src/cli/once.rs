@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::serve::commanded;
 use super::setup::{NO_CERTIFICATES, block_on, heartbeat, refresher, with_history};
-use crate::alerts::Desk;
+use crate::alerts::Dispatcher;
 use crate::configuration;
 use crate::leadership::lease::{self, Lease};
 use crate::nodes::heartbeat::Activity;
@@ -32,8 +32,8 @@ pub(crate) fn once(path: &Path) -> Result<()> {
     let (store, refresher) = refresher(path, &settings)?;
     block_on(async {
         let stop = shutdown::on_signal().context("cannot catch signals")?;
-        let desk = Desk::new(Arc::clone(&store), &settings).context(NO_CERTIFICATES)?;
-        let mut refresher = with_history(refresher, &settings).with_alerts(desk.tray());
+        let dispatcher = Dispatcher::new(Arc::clone(&store), &settings).context(NO_CERTIFICATES)?;
+        let mut refresher = with_history(refresher, &settings).with_alerts(dispatcher.mailbox());
         let mut lease = Lease::seek(Arc::clone(&store));
         let activity = Activity::new();
         let heartbeat = heartbeat(&store, &lease, &activity, &settings);
@@ -42,7 +42,7 @@ pub(crate) fn once(path: &Path) -> Result<()> {
             () = commanded(&store, &settings) => {
                 Err(anyhow!("the service was shut down before the refresh was done"))
             }
-            result = refresh_once(&store, &mut refresher, &mut lease, &activity, &desk) => result,
+            result = refresh_once(&store, &mut refresher, &mut lease, &activity, &dispatcher) => result,
         };
         refresher.end(RECORDING).await;
         tokio::join!(lease.release(), heartbeat.end());
@@ -58,7 +58,7 @@ async fn refresh_once(
     refresher: &mut Refresher,
     lease: &mut Lease,
     activity: &Activity,
-    desk: &Desk,
+    dispatcher: &Dispatcher,
 ) -> Result<()> {
     let Ok(leadership) = timeout(LEASE_DEADLINE, lease.gained()).await else {
         if let Some(error) = lease.failure() {
@@ -71,7 +71,7 @@ async fn refresh_once(
     let refresh = async {
         refresher.take_over(&leadership).await?;
         let outcome = refresher.refresh(&leadership).await;
-        desk.run_once(&leadership, HANDING_OVER).await;
+        dispatcher.run_once(&leadership, HANDING_OVER).await;
         outcome
     };
     let outcome = tokio::select! {

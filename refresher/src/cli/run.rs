@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use super::arguments::ServerOptions;
 use super::serve::{Supervised, commanded, unexpected_end};
 use super::setup::{NO_CERTIFICATES, block_on, heartbeat, refresher, stall, with_history};
-use crate::alerts::Desk;
+use crate::alerts::Dispatcher;
 use crate::configuration;
 use crate::leadership::lease::Lease;
 use crate::leadership::schedule::Schedule;
@@ -30,8 +30,8 @@ pub(crate) fn run(path: &Path, server: Option<&str>, options: ServerOptions) -> 
     let words = server.map(server::words).transpose()?;
     block_on(async {
         let stop = shutdown::on_signal().context("cannot catch signals")?;
-        let desk = Desk::new(Arc::clone(&store), &settings).context(NO_CERTIFICATES)?;
-        let refresher = with_history(refresher, &settings).with_alerts(desk.tray());
+        let dispatcher = Dispatcher::new(Arc::clone(&store), &settings).context(NO_CERTIFICATES)?;
+        let refresher = with_history(refresher, &settings).with_alerts(dispatcher.mailbox());
         let mut server = words
             .map(|words| Supervised::start(&words, options, &store, &settings))
             .transpose()?;
@@ -44,7 +44,7 @@ pub(crate) fn run(path: &Path, server: Option<&str>, options: ServerOptions) -> 
             refresher,
             Arc::clone(&store),
             monitor,
-            desk,
+            dispatcher,
             activity,
             stall(&settings),
             &settings,

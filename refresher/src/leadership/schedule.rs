@@ -9,7 +9,7 @@ use domain::settings::Settings;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout, timeout_at};
 
-use crate::alerts::Desk;
+use crate::alerts::Dispatcher;
 use crate::backoff::Backoff;
 use crate::leadership::commands::{Commands, RefreshRequest, done};
 use crate::leadership::lease::{Leadership, Lease};
@@ -38,7 +38,7 @@ pub(crate) struct Schedule {
     /// What monitors the other nodes meanwhile.
     pub(crate) monitor: NodeMonitor,
     /// What hands new incidents over meanwhile.
-    pub(crate) desk: Desk,
+    pub(crate) dispatcher: Dispatcher,
     /// Where it tells what it does.
     pub(crate) activity: Activity,
     /// From the start of one refresh to that of the next.
@@ -56,7 +56,7 @@ impl Schedule {
         refresher: Refresher,
         store: Arc<Store>,
         monitor: NodeMonitor,
-        desk: Desk,
+        dispatcher: Dispatcher,
         activity: Activity,
         stall: Duration,
         settings: &Settings,
@@ -65,7 +65,7 @@ impl Schedule {
             refresher,
             store,
             monitor,
-            desk,
+            dispatcher,
             activity,
             interval: settings.refresh_interval,
             stall,
@@ -112,7 +112,7 @@ impl Schedule {
             interval,
             stall,
             monitor,
-            desk,
+            dispatcher,
             activity,
             ..
         } = self;
@@ -127,7 +127,7 @@ impl Schedule {
         tokio::select! {
             () = commands.take(sender) => unreachable!("it never ends"),
             () = monitor.run() => unreachable!("it never ends"),
-            () = desk.run(leadership) => unreachable!("it never ends"),
+            () = dispatcher.run(leadership) => unreachable!("it never ends"),
             result = work.refresh_on_time(leadership, requests) => result,
         }
     }

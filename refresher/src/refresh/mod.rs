@@ -36,7 +36,7 @@ use self::publish::{Block, PublishError, Publisher, Snapshot, blocks, indexes};
 use self::record::Timestamps;
 use self::source::{Source, accept, sources};
 use self::tally::Tally;
-use crate::alerts::{Published, Tray};
+use crate::alerts::{Mailbox, Published};
 use crate::answer::Answer;
 use crate::history::recorder::{Recorder, Recording};
 use crate::history::retention::Bounds;
@@ -122,7 +122,7 @@ pub(crate) struct Refresher {
     /// Where refreshes are recorded, and what recovers when Redis is lost.
     history: Option<Kept>,
     /// Where what is published is left for whoever looks for new incidents.
-    alerts: Option<Tray>,
+    alerts: Option<Mailbox>,
 }
 
 /// The history and what writes it.
@@ -195,9 +195,9 @@ impl Refresher {
         self
     }
 
-    /// Leaves what is published in `tray`, if there is one.
-    pub(crate) fn with_alerts(mut self, tray: Option<Tray>) -> Self {
-        self.alerts = tray;
+    /// Leaves what is published in `mailbox`, if there is one.
+    pub(crate) fn with_alerts(mut self, mailbox: Option<Mailbox>) -> Self {
+        self.alerts = mailbox;
         self
     }
 
@@ -490,8 +490,8 @@ impl Refresher {
 
     /// Leaves what was published for whoever looks for new incidents.
     fn leave(&self, lanes: Bytes, report: Bytes) {
-        if let (Some(tray), Some(current)) = (&self.alerts, self.publisher.current()) {
-            tray.put(Published {
+        if let (Some(mailbox), Some(current)) = (&self.alerts, self.publisher.current()) {
+            mailbox.put(Published {
                 record: current.clone(),
                 lanes,
                 report,

@@ -30,9 +30,9 @@ impl Refresher {
     /// When Redis cannot be read or written, or holds what a newer release wrote.
     pub(crate) async fn take_over(&mut self, leadership: &Leadership) -> Result<(), RefreshError> {
         self.made = None;
-        if let Some(tray) = &self.alerts {
+        if let Some(mailbox) = &self.alerts {
             // What another leader has published meanwhile is newer.
-            tray.clear();
+            mailbox.clear();
         }
         self.warn_of_eviction().await;
         if self.lost.is_none() {

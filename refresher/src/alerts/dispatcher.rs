@@ -1,5 +1,5 @@
-//! The leader's desk: what refreshes have published is looked through here for new incidents, which then wait in
-//! Redis until every Alertmanager has taken them.
+//! Dispatches alerts while this process leads: looks through what refreshes have published for new incidents,
+//! which then wait in Redis until every Alertmanager has taken them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use super::alert::{Many, Writer};
 use super::find::{Found, find};
-use super::published::{Published, Tray};
+use super::published::{Mailbox, Published};
 use super::receiver::{Receiver, ReceiverError};
 use crate::backoff::Backoff;
 use crate::leadership::lease::Leadership;
@@ -41,9 +41,9 @@ const WAITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
 
 /// The work with alerts.
 #[derive(Debug)]
-pub(crate) struct Desk {
+pub(crate) struct Dispatcher {
     store: Arc<Store>,
-    tray: Tray,
+    mailbox: Mailbox,
     receivers: Vec<Receiver>,
     priorities: Vec<Priority>,
     writer: Arc<Writer>,
@@ -63,8 +63,8 @@ enum AlertError {
     Search,
 }
 
-impl Desk {
-    /// The desk at which what is left in `tray` is worked on as `settings` say.
+impl Dispatcher {
+    /// The dispatcher of what comes into its mailbox, as `settings` say.
     ///
     /// # Errors
     /// When the system's certificates cannot be read.
@@ -72,7 +72,7 @@ impl Desk {
         let receivers = settings.alertmanager_urls.iter().map(Receiver::new);
         Ok(Self {
             store,
-            tray: Tray::default(),
+            mailbox: Mailbox::default(),
             receivers: receivers.collect::<Result<_, _>>()?,
             priorities: settings.alert_priorities.clone(),
             writer: Arc::new(Writer {
@@ -82,8 +82,8 @@ impl Desk {
     }
 
     /// Where refreshes leave what they have published; none where nobody is to be told.
-    pub(crate) fn tray(&self) -> Option<Tray> {
-        (!self.receivers.is_empty()).then(|| self.tray.clone())
+    pub(crate) fn mailbox(&self) -> Option<Mailbox> {
+        (!self.receivers.is_empty()).then(|| self.mailbox.clone())
     }
 
     /// Works while this process leads; never ends.
@@ -99,7 +99,7 @@ impl Desk {
     pub(crate) async fn run_once(&self, leadership: &Leadership, limit: Duration) {
         let work = async {
             let mut seen = None;
-            if let Some(published) = self.tray.take() {
+            if let Some(published) = self.mailbox.take() {
                 self.note(leadership, published, &mut seen).await?;
             }
             for receiver in &self.receivers {
@@ -147,12 +147,12 @@ impl Desk {
             let result = match is_missed {
                 true => self.note_missed(leadership, &mut seen).await,
                 false => {
-                    let published = self.tray.next().await;
+                    let published = self.mailbox.next().await;
                     let result = self
                         .note(leadership, Arc::clone(&published), &mut seen)
                         .await;
                     if result.is_err() {
-                        self.tray.put_back(published);
+                        self.mailbox.put_back(published);
                     }
                     result
                 }
