@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// How often a running instance looks whether others wait.
-const EPOCH_TICK: Duration = Duration::from_millis(10);
+const EPOCH_TICK: Duration = Duration::from_millis(5);
 
 /// Ticks that an instance may run before it gives way.
 pub(crate) const EPOCH_TICKS_PER_TURN: u64 = 1;

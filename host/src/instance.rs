@@ -4,15 +4,18 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use tokio::time::{Sleep, sleep};
+use tokio::{
+    task::yield_now,
+    time::{Sleep, sleep},
+};
 use tracing::Level;
-use wasmtime::{Store, StoreContextMut, component::GuestTaskId};
+use wasmtime::{Store, StoreContextMut, UpdateDeadline, component::GuestTaskId};
 use wasmtime_wasi_http::{
     WasiHttpView,
     handler::{
@@ -21,6 +24,7 @@ use wasmtime_wasi_http::{
 };
 
 use crate::{
+    connections::Permit,
     engine::{EPOCH_TICKS_PER_TURN, Program},
     errors,
     manifest::{Application, Mount},
@@ -36,6 +40,12 @@ const MEMORY_OF_ALL: usize = 160 << 20;
 
 /// Bytes of memory that are not much for an instance.
 const LITTLE_MEMORY: usize = 8 << 20;
+
+/// Turns in a row that an instance has to use up to count as one that computes: an answer takes a part of one.
+const TURNS_OF_COMPUTING: u32 = 2;
+
+/// How long instances take one request at a time after one was seen to compute.
+const AFTER_COMPUTING: Duration = Duration::from_secs(10);
 
 /// How instances are used again, with Spin's names and (but for the request's time) defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +86,7 @@ pub(crate) struct Instances {
     stopping: Arc<AtomicBool>,
     /// The bytes of memory that all instances use.
     memory: Arc<AtomicUsize>,
+    computing: Arc<Computing>,
     /// Each instance has a weak reference to it.
     made: Arc<()>,
 }
@@ -90,6 +101,7 @@ impl Instances {
             reuse,
             stopping: Arc::default(),
             memory: Arc::default(),
+            computing: Arc::new(Computing::new()),
             made: Arc::default(),
         }
     }
@@ -109,7 +121,7 @@ impl Instances {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    fn store(&self) -> wasmtime::Result<Store<InstanceState>> {
+    fn store(&self, turn_ended: Arc<AtomicBool>) -> wasmtime::Result<Store<InstanceState>> {
         let state = InstanceState::new(
             &self.mounts,
             Arc::clone(&self.allowed_hosts),
@@ -120,7 +132,14 @@ impl Instances {
         store.limiter(InstanceState::limits);
         // A busy instance gives way to the others at each tick; `request_timeout` can end it then.
         store.set_epoch_deadline(EPOCH_TICKS_PER_TURN);
-        store.epoch_deadline_async_yield_and_update(EPOCH_TICKS_PER_TURN);
+        store.epoch_deadline_callback(move |_| {
+            turn_ended.store(true, Ordering::Relaxed);
+            let others_first = Box::pin(yield_now());
+            Ok(UpdateDeadline::YieldCustom(
+                EPOCH_TICKS_PER_TURN,
+                others_first,
+            ))
+        });
         Ok(store)
     }
 }
@@ -131,7 +150,8 @@ impl HandlerState for Instances {
     type WorkerState = Worker;
 
     async fn instantiate(&self) -> wasmtime::Result<Instance<InstanceState, Expiration, Worker>> {
-        let mut store = self.store()?;
+        let turn_ended = Arc::<AtomicBool>::default();
+        let mut store = self.store(Arc::clone(&turn_ended))?;
         let memory = store.data().memory();
         let proxy = Proxy::P3(self.program.pre().instantiate_async(&mut store).await?);
         Ok(Instance {
@@ -141,11 +161,15 @@ impl HandlerState for Instances {
             expiration: Expiration {
                 reuse: self.reuse,
                 sleep: Box::pin(sleep(self.reuse.idle_instance_timeout)),
+                turn_ended,
+                turns: 0,
+                computing: Arc::clone(&self.computing),
             },
             state: Worker {
                 reuse: self.reuse,
                 made: Instant::now(),
                 memory,
+                computing: Arc::clone(&self.computing),
                 stopping: Arc::clone(&self.stopping),
                 _made: Arc::downgrade(&self.made),
             },
@@ -153,10 +177,44 @@ impl HandlerState for Instances {
     }
 }
 
-/// Ends an instance that has idled too long, or does not answer.
+/// When an instance was last seen to compute for long: while it does, nothing goes on that it has been given
+/// beside that.
+struct Computing {
+    began: Instant,
+    /// Milliseconds from then on to when this no longer counts.
+    over: AtomicU64,
+}
+
+impl Computing {
+    fn new() -> Self {
+        Self {
+            began: Instant::now(),
+            over: AtomicU64::new(0),
+        }
+    }
+
+    /// An instance computes.
+    fn seen(&self) {
+        let over = self.began.elapsed() + AFTER_COMPUTING;
+        let over = u64::try_from(over.as_millis()).unwrap_or(u64::MAX);
+        self.over.store(over, Ordering::Relaxed);
+    }
+
+    /// Whether one did lately.
+    fn is_likely(&self) -> bool {
+        self.began.elapsed() < Duration::from_millis(self.over.load(Ordering::Relaxed))
+    }
+}
+
+/// Ends an instance that has idled too long, or does not answer, and notices one that computes.
 pub(crate) struct Expiration {
     reuse: Reuse,
     sleep: Pin<Box<Sleep>>,
+    /// Set when the instance has used up a turn.
+    turn_ended: Arc<AtomicBool>,
+    /// Turns that it has used up one after the other.
+    turns: u32,
+    computing: Arc<Computing>,
 }
 
 impl WorkerExpiration for Expiration {
@@ -166,6 +224,13 @@ impl WorkerExpiration for Expiration {
         status: WorkerStatus,
         since: Instant,
     ) -> Poll<()> {
+        self.turns = match self.turn_ended.swap(false, Ordering::Relaxed) {
+            true => self.turns.saturating_add(1),
+            false => 0,
+        };
+        if self.turns >= TURNS_OF_COMPUTING {
+            self.computing.seen();
+        }
         let timeout = match status {
             WorkerStatus::Idle => self.reuse.idle_instance_timeout,
             WorkerStatus::Requests => self.reuse.request_timeout,
@@ -187,6 +252,7 @@ pub(crate) struct Worker {
     reuse: Reuse,
     made: Instant,
     memory: Usage,
+    computing: Arc<Computing>,
     stopping: Arc<AtomicBool>,
     /// Counts it as long as it is there.
     _made: Weak<()>,
@@ -194,16 +260,22 @@ pub(crate) struct Worker {
 
 impl WorkerState for Worker {
     type StoreData = InstanceState;
-    type RequestData = ();
+    /// Given back once the request is answered.
+    type RequestData = Permit;
 
     fn should_accept_request(&self, concurrent: usize, total: usize) -> ShouldAccept {
         let is_large = self.memory.own() > LITTLE_MEMORY && self.memory.of_all() > MEMORY_OF_ALL;
         let is_old = self.made.elapsed() > self.reuse.max_instance_age;
         // A new one answers at least one request.
         let may_end = total > 0 && (is_large || is_old);
+        // Whatever it is given beside a computation has to wait for that.
+        let at_a_time = match self.computing.is_likely() {
+            true => 1,
+            false => self.reuse.max_instance_concurrent_reuse_count,
+        };
         if total >= self.reuse.max_instance_reuse_count || may_end {
             ShouldAccept::Never
-        } else if concurrent >= self.reuse.max_instance_concurrent_reuse_count {
+        } else if concurrent >= at_a_time {
             ShouldAccept::No
         } else {
             ShouldAccept::Yes
@@ -213,10 +285,14 @@ impl WorkerState for Worker {
     fn on_request_start(
         &self,
         _store: StoreContextMut<'_, InstanceState>,
-        (): (),
+        permit: Permit,
         _task: GuestTaskId,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
-        Box::pin(sleep(self.reuse.request_timeout))
+        let timeout = sleep(self.reuse.request_timeout);
+        Box::pin(async move {
+            timeout.await;
+            drop(permit);
+        })
     }
 
     fn drop(&self, store: Store<InstanceState>, result: wasmtime::Result<()>) {

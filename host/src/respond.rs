@@ -95,20 +95,14 @@ async fn answer(conversation: &Conversation, request: Request<Incoming>) -> Resp
     let Some(permit) = all.permit(connection).await else {
         return unavailable(BUSY);
     };
-    let handler = conversation.handler.clone();
     // The component goes on with a request whose client has gone: it counts until it is done.
-    let handling = tokio::spawn(async move {
-        let answer = handler.handle((), Request::from_parts(head, body)).await;
-        drop(permit);
-        answer
-    });
-    let error = match handling.await {
-        Ok(Ok(answer)) => {
+    let request = Request::from_parts(head, body);
+    let error = match conversation.handler.handle(permit, request).await {
+        Ok(answer) => {
             all.answered_with(connection, answer.status());
             return answer;
         }
-        Ok(Err(error)) => error,
-        Err(error) => wasmtime::Error::new(error),
+        Err(error) => error,
     };
     // A trap has been logged where it happened, with its cause.
     if !error.is::<TrapOrPanicError>() {

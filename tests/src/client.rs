@@ -66,6 +66,15 @@ impl Client {
         Self::build(url, builder().tls_certs_only([issuer]).local_address(from))
     }
 
+    /// A client of the server at `url`, as seen from the address `from` of this machine.
+    ///
+    /// # Panics
+    /// When no client can be made.
+    #[must_use]
+    pub fn seen_from(url: &str, from: IpAddr) -> Self {
+        Self::build(url, builder().local_address(from))
+    }
+
     fn build(url: &str, builder: ClientBuilder) -> Self {
         Self {
             http: builder.build().expect("a client"),

@@ -260,3 +260,44 @@ async fn a_busy_instance_stops_nobody_and_is_ended() {
         assert_eq!(busy.await.unwrap().status, 500);
     }
 }
+
+#[tokio::test]
+async fn after_one_was_seen_to_compute_instances_take_one_request_at_a_time() {
+    let redis = Redis::start().await;
+    let host = Host::start(Settings {
+        redis: Some(&redis),
+        reuse: host::Reuse {
+            request_timeout: std::time::Duration::from_secs(2),
+            ..host::Reuse::default()
+        },
+        ..Settings::default()
+    })
+    .await;
+    // Which instances two requests have that wait at the same time.
+    let at_once = async |gate: &str| {
+        let mut waiting = Vec::new();
+        for request in ["first", "second"] {
+            let entered = format!("{gate}-{request}");
+            let path = format!("/wait?url={}&entered={entered}&gate={gate}", redis.url);
+            let address = host.address;
+            waiting.push(tokio::spawn(async move {
+                crate::client::get(address, &path).await
+            }));
+            crate::server::until("it waits", async || {
+                redis.run::<bool>(&format!("EXISTS {entered}")).await
+            })
+            .await;
+        }
+        redis.run::<()>(&format!("SET {gate} open")).await;
+        let mut instances = Vec::new();
+        for waiting in waiting {
+            instances.push(waiting.await.unwrap().text());
+        }
+        instances
+    };
+    let instances = at_once("before").await;
+    assert_eq!(instances[0], instances[1]);
+    assert_eq!(host.get("/spin").await.status, 500);
+    let instances = at_once("after").await;
+    assert_ne!(instances[0], instances[1]);
+}
