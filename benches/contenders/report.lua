@@ -7,3 +7,18 @@ function done(summary, latency, requests)
     summary.requests, summary.duration / 1e6, summary.bytes, failed,
     latency:percentile(50) / 1e6, latency:percentile(99) / 1e6, latency:percentile(99.9) / 1e6))
 end
+
+-- A file that is named after `--` has the paths to be asked for, in turn, a line each.
+function init(args)
+  if args[1] == nil then
+    return
+  end
+  local requests, last = {}, 0
+  for path in io.lines(args[1]) do
+    requests[#requests + 1] = wrk.format("GET", path)
+  end
+  request = function()
+    last = last % #requests + 1
+    return requests[last]
+  end
+end

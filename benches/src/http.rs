@@ -13,6 +13,8 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// A whole answer.
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    /// Its entity tag, as it stands.
+    pub(crate) etag: String,
     coding: String,
     content: Vec<u8>,
 }
@@ -61,6 +63,14 @@ fn parse(answer: &[u8]) -> Result<Answer> {
         let found = fields.find(|(name, _)| name.eq_ignore_ascii_case(wanted));
         found.map_or("", |(_, value)| value.trim())
     };
+    if field("transfer-encoding") == "chunked" {
+        return Ok(Answer {
+            status,
+            etag: field("etag").to_owned(),
+            coding: field("content-encoding").to_owned(),
+            content: joined(content)?,
+        });
+    }
     let length: usize = match status {
         304 => 0,
         _ => field("content-length")
@@ -74,7 +84,24 @@ fn parse(answer: &[u8]) -> Result<Answer> {
     );
     Ok(Answer {
         status,
+        etag: field("etag").to_owned(),
         coding: field("content-encoding").to_owned(),
         content: content.to_vec(),
     })
+}
+
+/// The content that comes in chunks (RFC 9112, section 7.1).
+fn joined(mut chunks: &[u8]) -> Result<Vec<u8>> {
+    let mut content = Vec::with_capacity(chunks.len());
+    loop {
+        let end = chunks.windows(2).position(|window| window == b"\r\n");
+        let (size, rest) = chunks.split_at(end.context("it is broken off")?);
+        let size = usize::from_str_radix(std::str::from_utf8(size)?, 16)?;
+        if size == 0 {
+            return Ok(content);
+        }
+        let chunk = rest.get(2..2 + size).context("it is broken off")?;
+        content.extend_from_slice(chunk);
+        chunks = rest.get(2 + size + 2..).context("it is broken off")?;
+    }
 }

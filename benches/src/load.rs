@@ -28,11 +28,13 @@ impl Load {
     }
 }
 
-/// Requests to `url` with these header fields, over `connections` that are kept.
+/// Requests to `url` with these header fields, over `connections` that are kept; to the paths of the file
+/// `paths` in turn, where there is one.
 pub(crate) fn http(
     contenders: &Path,
     url: &str,
     fields: &[(&str, String)],
+    paths: Option<&Path>,
     connections: u32,
     seconds: u32,
 ) -> Result<Load> {
@@ -45,7 +47,11 @@ pub(crate) fn http(
     for (name, value) in fields {
         wrk.args(["--header", &format!("{name}: {value}")]);
     }
-    let output = wrk.arg(url).output().context("cannot run wrk")?;
+    wrk.arg(url);
+    if let Some(paths) = paths {
+        wrk.arg("--").arg(paths);
+    }
+    let output = wrk.output().context("cannot run wrk")?;
     let text = String::from_utf8_lossy(&output.stdout);
     let line = text.lines().find_map(|line| line.strip_prefix("RESULT "));
     let load: Load = serde_json::from_str(line.with_context(|| format!("wrk says {text}"))?)?;

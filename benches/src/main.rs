@@ -1,14 +1,17 @@
-//! `bench`: measures the two hot paths side by side with what a user would pick instead.
+//! `bench`: measures the hot paths side by side with what a user would pick instead.
 //! `cargo xtask bench` provides what it needs and starts it.
 
+mod ask;
 mod contender;
 mod http;
 mod json;
 mod load;
 mod measure;
+mod postgres;
 mod refresh;
 mod requests;
 mod servers;
+mod service;
 mod smoke;
 mod table;
 mod tools;
@@ -18,7 +21,7 @@ use clap::{Parser, Subcommand};
 
 use tools::Tools;
 
-/// Measures a refresh and a request, each side by side with other ways to do the same, all in one
+/// Measures a refresh, a request and a question, each side by side with other ways to do the same, all in one
 /// run and in turn, and writes tables of medians.
 #[derive(Parser)]
 struct Arguments {
@@ -50,6 +53,20 @@ enum Task {
         #[arg(long, default_value_t = 3)]
         seconds: u32,
     },
+    /// From a question to the page, the summary or the stream that answers it
+    Ask {
+        #[command(flatten)]
+        tools: Tools,
+        /// Rows of all types together; several may be given
+        #[arg(long, value_delimiter = ',', default_values_t = [2_100, 1_000_000])]
+        rows: Vec<u64>,
+        /// How often each one has its turn
+        #[arg(long, default_value_t = 3)]
+        rounds: u32,
+        /// Seconds of load at a time
+        #[arg(long, default_value_t = 3)]
+        seconds: u32,
+    },
     /// One answer of everyone, compared with ours; nothing is measured
     Smoke {
         #[command(flatten)]
@@ -72,6 +89,12 @@ fn main() -> Result<()> {
             rounds,
             seconds,
         } => requests::run(&tools, rounds, seconds),
+        Task::Ask {
+            tools,
+            rows,
+            rounds,
+            seconds,
+        } => ask::run(&tools, &rows, rounds, seconds),
         Task::Smoke { tools } => smoke::run(&tools),
         Task::Contender(options) => contender::run(&options),
     }

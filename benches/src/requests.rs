@@ -6,8 +6,6 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use domain::contract::document::{Document, Encoding};
 use domain::contract::keys::Keys;
 use domain::contract::record::Current;
@@ -18,15 +16,10 @@ use crate::json::same_values;
 use crate::load::{self, Load};
 use crate::measure::Rounds;
 use crate::servers::{Server, free_port};
+use crate::service::{ID, LIMITS, PASSWORD, authorization, fill, host};
 use crate::table::{self, Table, ratio, time};
 use crate::tools::SMOKE_ROWS;
 use crate::tools::{Need, Tools};
-
-const ID: &str = "bench";
-const PASSWORD: &str = "a password for benchmarks";
-
-/// So many that none is ever refused; but counted they are.
-const LIMITS: &str = "1000000000 per minute";
 
 /// How the client asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,7 +157,7 @@ impl<'a> Stage<'a> {
             record,
             native,
             redis,
-            authorization: format!("Basic {}", STANDARD.encode(format!("{ID}:{PASSWORD}"))),
+            authorization: authorization(),
         })
     }
 
@@ -253,8 +246,15 @@ impl<'a> Stage<'a> {
         seconds: u32,
     ) -> Result<Load> {
         let fields = self.fields(who, mode);
-        load::http(&self.tools.contenders, url, &fields, connections, seconds)
-            .with_context(|| format!("{who}, {}", mode.name()))
+        load::http(
+            &self.tools.contenders,
+            url,
+            &fields,
+            None,
+            connections,
+            seconds,
+        )
+        .with_context(|| format!("{who}, {}", mode.name()))
     }
 
     /// How often Redis alone gives the bytes of a body.
@@ -341,7 +341,7 @@ impl<'a> Stage<'a> {
                 .map(rate)
                 .collect::<Result<Vec<f64>>>()?;
             let mut cells = vec![mode.name().to_owned()];
-            cells.extend(all.iter().map(|rate| whole(*rate)));
+            cells.extend(all.iter().map(|rate| table::rate(*rate)));
             cells.push(format!("{:.0} %", 100.0 * all[0] / all[1]));
             cells.push(ratio(all[0], all[4]));
             table.row(
@@ -381,7 +381,7 @@ impl<'a> Stage<'a> {
                         let name = format!("{who} {} {connections} {what}", mode.name());
                         let median = rates.median(&name).context("it was measured")?;
                         cells.push(match what {
-                            "rate" => whole(median),
+                            "rate" => table::rate(median),
                             _ => time(median),
                         });
                         values[format!("{who} {what}")] = json!(median);
@@ -452,49 +452,6 @@ impl<'a> Stage<'a> {
     }
 }
 
-fn whole(rate: f64) -> String {
-    match rate {
-        rate if rate >= 100.0 => format!("{rate:.0}"),
-        rate => format!("{rate:.1}"),
-    }
-}
-
-/// Publishes a snapshot of so many rows.
-fn fill(tools: &Tools, redis: &str, rows: u64) -> Result<()> {
-    let port = free_port()?;
-    let employees = (rows / 50).max(1000);
-    let mut command = Command::new(tools.programs.join("demo-upstream"));
-    command
-        .args(["--listen", &format!("127.0.0.1:{port}"), "--latency", "0s"])
-        .args(["--per-type", &(rows / 7).to_string()])
-        .args(["--employees", &employees.to_string()])
-        .envs([("UPSTREAM_ID", ID), ("UPSTREAM_PASSWORD", PASSWORD)]);
-    let upstream = Server::start("upstream", command, port, &tools.out)?;
-    let folder = tools
-        .manifest
-        .parent()
-        .context("the manifest has a folder")?;
-    let status = Command::new(tools.programs.join("refresher"))
-        .arg("once")
-        .arg("--config")
-        .arg(folder.join("config/config.yaml"))
-        .env(
-            "BASE_ENDPOINT",
-            format!("http://127.0.0.1:{}", upstream.port),
-        )
-        .envs([
-            ("REDIS_URL", redis),
-            ("SERVICE_ID", ID),
-            ("SERVICE_PASSWORD", PASSWORD),
-            ("HISTORY_STORE", "none"),
-        ])
-        .env("RUST_LOG", "error")
-        .status()
-        .context("cannot run the refresher")?;
-    ensure!(status.success(), "the refresher failed");
-    Ok(())
-}
-
 fn body(
     connection: &mut redis::Connection,
     keys: &Keys,
@@ -509,24 +466,6 @@ fn body(
         whole.extend(block);
     }
     Ok(whole)
-}
-
-/// Our host with the component, as it is but for the limits and `arguments`.
-fn host(tools: &Tools, redis: &str, arguments: &[&str]) -> Result<Server> {
-    let port = free_port()?;
-    let mut command = Command::new(tools.programs.join("host"));
-    command
-        .arg("--from")
-        .arg(&tools.manifest)
-        .args(["--listen", &format!("127.0.0.1:{port}")])
-        .args(arguments)
-        .envs([
-            ("SPIN_VARIABLE_REDIS_URL", redis),
-            ("SPIN_VARIABLE_SERVICE_ID", ID),
-            ("SPIN_VARIABLE_SERVICE_PASSWORD", PASSWORD),
-            ("SPIN_VARIABLE_INCIDENTS_API_RATE_LIMITS", LIMITS),
-        ]);
-    Server::start("host", command, port, &tools.out)
 }
 
 /// The service that ours replaces, with the report in `files`.

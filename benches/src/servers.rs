@@ -116,6 +116,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Server {
+    /// Ends it.
+    pub(crate) fn end(&mut self) {
         // Asked first, since nginx leaves its workers behind when it is killed.
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         if let Some(pid) = pid {

@@ -116,6 +116,14 @@ pub(crate) fn time(seconds: f64) -> String {
     }
 }
 
+/// Answers a second.
+pub(crate) fn rate(rate: f64) -> String {
+    match rate {
+        rate if rate >= 100.0 => format!("{rate:.0}"),
+        rate => format!("{rate:.1}"),
+    }
+}
+
 /// How many times as much `value` is as `base`.
 pub(crate) fn ratio(value: f64, base: f64) -> String {
     let ratio = value / base;

@@ -21,12 +21,12 @@ const TOOLS: [(&str, &str); 4] = [
 /// Those that are compared with ours, and do not only measure.
 const COMPETE: [&str; 2] = ["nginx", "jq"];
 
-const PARTS: [&str; 2] = ["refresh", "requests"];
+const PARTS: [&str; 3] = ["refresh", "requests", "ask"];
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Only this part: `refresh`, from upstream's bytes to the published snapshot, or `requests`, from
-    /// `GET /incidents` to the bytes on the socket; both without
+    /// Only this part: `refresh`, from upstream's bytes to the published snapshot, `requests`, from
+    /// `GET /incidents` to the bytes on the socket, or `ask`, pages, the summary and streams; all without
     #[arg(value_parser = PARTS)]
     part: Option<String>,
     /// Passed on to it: `--rounds 1`, `--rows 2100,100000`, `--seconds 1`
