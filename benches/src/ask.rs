@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
@@ -110,7 +110,7 @@ struct Stage<'a> {
     _redis: Server,
     postgres: Option<Postgres>,
     /// The report as a file for DuckDB.
-    lines: Option<std::path::PathBuf>,
+    lines: Option<PathBuf>,
     skipped: Vec<(&'static str, String)>,
     questions: Vec<Question>,
     authorization: String,

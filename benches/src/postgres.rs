@@ -2,8 +2,8 @@
 //! server that would have to stand before it.
 
 use std::env;
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::fs;
+use std::io::{BufWriter, Write as _};
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -118,7 +118,7 @@ impl Postgres {
         )?;
         let copy = "COPY incidents FROM STDIN (FORMAT csv)";
         let mut psql = self.psql(copy).stdin(Stdio::piped()).spawn()?;
-        let mut input = std::io::BufWriter::new(psql.stdin.take().context("it is piped")?);
+        let mut input = BufWriter::new(psql.stdin.take().context("it is piped")?);
         for row in rows {
             let (time, item) = (row.time, row.item.replace('"', "\"\""));
             let Row {
@@ -209,7 +209,7 @@ impl Postgres {
         let start = Instant::now();
         let status = self
             .psql(&format!("COPY ({statement}) TO STDOUT"))
-            .stdout(File::create("/dev/null")?)
+            .stdout(Stdio::null())
             .status()?;
         ensure!(status.success(), "psql failed: {statement}");
         Ok(start.elapsed().as_secs_f64())

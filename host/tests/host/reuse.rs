@@ -17,12 +17,12 @@ async fn instance(connection: &mut Connection) -> (String, u64) {
 }
 
 #[tokio::test]
-async fn an_instance_answers_128_requests() {
+async fn an_instance_answers_a_thousand_requests() {
     let host = Host::start(Settings::default()).await;
     let mut connection = Connection::open(host.address).await;
     let (first, requests) = instance(&mut connection).await;
     assert_eq!(requests, 1);
-    for requests in 2..=128 {
+    for requests in 2..=1000 {
         assert_eq!(instance(&mut connection).await, (first.clone(), requests));
     }
     let (second, requests) = instance(&mut connection).await;

@@ -332,6 +332,45 @@ async fn pages_are_as_expected(
     Ok(())
 }
 
+#[tokio::test]
+async fn pages_go_on_where_types_are_configured_in_another_order() {
+    let rows = || {
+        let times = [TIMES[1], TIMES[4]];
+        let of_time = |time| {
+            (0..TYPES.len()).flat_map(move |kind| {
+                Priority::ALL.map(|priority| row(kind, priority, 7, time, kind as u64))
+            })
+        };
+        times.into_iter().flat_map(of_time).collect::<Vec<_>>()
+    };
+    let (service, snapshot) = Service::of(rows()).await;
+    let mut types = TYPES;
+    types.reverse();
+    let reordered = rows().into_iter().map(|row| MadeRow {
+        kind: TYPES.len() - 1 - row.kind,
+        ..row
+    });
+    let reordered = MadeSnapshot::new(&types, reordered.collect(), "reordered");
+    let all = Asked {
+        priorities: None,
+        types: None,
+        employees: None,
+        since: None,
+        until: None,
+        order: Order::Descending,
+    };
+    let mut next = Some("/incidents/timeline?limit=5".to_owned());
+    let mut items = Vec::new();
+    for snapshot in [&snapshot, &reordered].into_iter().cycle() {
+        let Some(address) = next else { break };
+        snapshot.publish(&service.redis, &keys()).await;
+        let page = service.page(&address).await;
+        items.extend(page.items());
+        next = page.next;
+    }
+    assert_eq!(items, texts(&all.expected(&snapshot)));
+}
+
 async fn streams_are_as_expected(
     service: &Service,
     snapshot: &MadeSnapshot,
