@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -152,6 +152,7 @@ pub(super) fn unpack_programs(package: &str, folder: &Path, task: &Task) -> Resu
         "Debian's package {package} has no programs"
     );
     for program in programs {
+        lead_to_the_system(&program, &root)?;
         let starter = unpacked
             .join("bin")
             .join(program.file_name().unwrap_or_default());
@@ -167,6 +168,21 @@ pub(super) fn unpack_programs(package: &str, folder: &Path, task: &Task) -> Resu
     sh.remove_path(folder)?;
     sh.create_dir(folder.with_file_name(""))?;
     fs::rename(&unpacked, folder).with_context(|| format!("cannot write {}", folder.display()))
+}
+
+/// Mends a program that is a link into another package: one that the system has is not fetched, so what is meant
+/// is the system's. (`redis-server` is a link to a program of the package redis-tools.)
+fn lead_to_the_system(program: &Path, root: &Path) -> Result<()> {
+    let Ok(target) = fs::read_link(program) else {
+        return Ok(());
+    };
+    let place = Path::new("/").join(program.strip_prefix(root)?);
+    let meant = place.with_file_name("").join(target);
+    if !program.exists() && meant.exists() {
+        fs::remove_file(program)?;
+        symlink(meant, program)?;
+    }
+    Ok(())
 }
 
 /// The folders below `folder` that have libraries: those of this machine's architecture, and in them those of
@@ -192,7 +208,31 @@ fn library_folders(folder: &Path, sh: &Shell) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::debian_mirror;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use xshell::Shell;
+
+    use super::{debian_mirror, lead_to_the_system};
+
+    #[test]
+    fn a_link_into_a_package_that_the_system_has_leads_there() {
+        let sh = Shell::new().unwrap();
+        let root = sh.create_temp_dir().unwrap();
+        let programs = sh.create_dir(root.path().join("bin")).unwrap();
+        let link = |name: &str, target: &str| {
+            symlink(target, programs.join(name)).unwrap();
+            lead_to_the_system(&programs.join(name), root.path()).unwrap();
+            fs::read_link(programs.join(name)).unwrap()
+        };
+        assert_eq!(link("server", "sh").to_str(), Some("/bin/sh"));
+        sh.write_file(programs.join("own"), "").unwrap();
+        assert_eq!(link("alias", "own").to_str(), Some("own"));
+        assert_eq!(
+            link("lost", "there-is-none").to_str(),
+            Some("there-is-none")
+        );
+    }
 
     #[test]
     fn the_mirror_is_the_main_archive_of_debian() {
