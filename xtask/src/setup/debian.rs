@@ -17,6 +17,9 @@ const KEYRINGS: [&str; 2] = [
     "/usr/share/keyrings/debian-archive-keyring.pgp",
 ];
 
+/// A package whose programs look for files below a folder of `/usr/share`, wherever they are themselves.
+const LOOKS_THERE: (&str, &str) = ("prometheus-alertmanager", "prometheus");
+
 /// apt with a folder of its own.
 pub(super) struct Apt<'a> {
     task: &'a Task,
@@ -158,16 +161,36 @@ pub(super) fn unpack_programs(package: &str, folder: &Path, task: &Task) -> Resu
             .join(program.file_name().unwrap_or_default());
         let program = program.strip_prefix(&root)?.display();
         // It finds the program and its libraries wherever the folder is moved to.
+        let before = match LOOKS_THERE {
+            (name, shared) if name == package => with_files_shown(shared),
+            _ => String::new(),
+        };
         let script = format!(
             "#!/bin/sh\nroot=$(dirname \"$(readlink -f \"$0\")\")/../root\n\
-             LD_LIBRARY_PATH=\"$root/usr/lib{libraries}\" exec \"$root/{program}\" \"$@\"\n"
+             LD_LIBRARY_PATH=\"$root/usr/lib{libraries}\" exec {before}\"$root/{program}\" \"$@\"\n"
         );
         sh.write_file(&starter, script)?;
         fs::set_permissions(&starter, Permissions::from_mode(0o755))?;
+        if !before.is_empty() {
+            let version = cmd!(sh, "{starter} --version").quiet().ignore_stdout();
+            version
+                .run()
+                .context("its files cannot be shown to it here")?;
+        }
     }
     sh.remove_path(folder)?;
     sh.create_dir(folder.with_file_name(""))?;
     fs::rename(&unpacked, folder).with_context(|| format!("cannot write {}", folder.display()))
+}
+
+/// What a script runs a program with, so that it finds its package's folder `shared` in `/usr/share`: in a
+/// namespace of mounts that is its own, so that nothing is written there (unshare(1)). The script knows `root`.
+fn with_files_shown(shared: &str) -> String {
+    format!(
+        "unshare --user --map-root-user --mount sh -ec '\
+         mount -t tmpfs tmpfs /usr/share; mkdir /usr/share/{shared}; \
+         mount --bind \"$0/usr/share/{shared}\" /usr/share/{shared}; exec \"$@\"' \"$root\" "
+    )
 }
 
 /// Mends a program that is a link into another package: one that the system has is not fetched, so what is meant
