@@ -454,7 +454,19 @@ fn questions(lines: &[Line<'_>]) -> Result<Vec<Question>> {
             .map(|way| all[way * all.len() / ways].to_owned())
             .collect()
     };
-    let middle = chosen(&times[..times.len() - 10]);
+    // One question of each of these values, which complete the query and the condition.
+    let many = |name, query: &str, condition: &str, values: Vec<String>| Question {
+        name,
+        paths: values
+            .iter()
+            .map(|value| format!("{TIMELINE}?{query}{value}"))
+            .collect(),
+        statements: values
+            .iter()
+            .map(|value| select(&format!("{condition}{value}"), "DESC"))
+            .collect(),
+        has_items: true,
+    };
     let mut employees: Vec<String> = lines.iter().map(|line| line.employee.to_string()).collect();
     employees.sort_unstable();
     employees.dedup();
@@ -467,18 +479,12 @@ fn questions(lines: &[Line<'_>]) -> Result<Vec<Question>> {
             format!("{TIMELINE}?{filter}"),
             select(&of_both, "DESC"),
         ),
-        Question {
-            name: "page, anywhere",
-            paths: middle
-                .iter()
-                .map(|until| format!("{TIMELINE}?{filter}&until={until}"))
-                .collect(),
-            statements: middle
-                .iter()
-                .map(|until| select(&format!("{of_both} AND time < {until}"), "DESC"))
-                .collect(),
-            has_items: true,
-        },
+        many(
+            "page, anywhere",
+            &format!("{filter}&until="),
+            &format!("{of_both} AND time < "),
+            chosen(&times[..times.len() - 10]),
+        ),
         single(
             "page, the oldest",
             format!("{TIMELINE}?{filter}&order=asc"),
@@ -492,18 +498,7 @@ fn questions(lines: &[Line<'_>]) -> Result<Vec<Question>> {
                 "DESC",
             ),
         ),
-        Question {
-            name: "an employee",
-            paths: employees
-                .iter()
-                .map(|employee| format!("{TIMELINE}?employee={employee}"))
-                .collect(),
-            statements: employees
-                .iter()
-                .map(|employee| select(&format!("employee = {employee}"), "DESC"))
-                .collect(),
-            has_items: true,
-        },
+        many("an employee", "employee=", "employee = ", employees),
         Question {
             name: "the summary",
             paths: vec!["/incidents/summary".to_owned()],

@@ -63,30 +63,25 @@ fn parse(answer: &[u8]) -> Result<Answer> {
         let found = fields.find(|(name, _)| name.eq_ignore_ascii_case(wanted));
         found.map_or("", |(_, value)| value.trim())
     };
-    if field("transfer-encoding") == "chunked" {
-        return Ok(Answer {
-            status,
-            etag: field("etag").to_owned(),
-            coding: field("content-encoding").to_owned(),
-            content: joined(content)?,
-        });
-    }
-    let length: usize = match status {
-        304 => 0,
-        _ => field("content-length")
-            .parse()
-            .context("it tells no length")?,
+    let content = match field("transfer-encoding") {
+        "chunked" => joined(content)?,
+        _ => {
+            let length: usize = match status {
+                304 => 0,
+                _ => field("content-length")
+                    .parse()
+                    .context("it tells no length")?,
+            };
+            let came = content.len();
+            ensure!(length == came, "{came} of {length} bytes came");
+            content.to_vec()
+        }
     };
-    ensure!(
-        length == content.len(),
-        "{} of {length} bytes came",
-        content.len()
-    );
     Ok(Answer {
         status,
         etag: field("etag").to_owned(),
         coding: field("content-encoding").to_owned(),
-        content: content.to_vec(),
+        content,
     })
 }
 
