@@ -55,7 +55,7 @@ pub fn check(data: &[u8]) {
         let body = serde_json::json!({ "results": [row] }).to_string();
         let run = Run::parse(&kind, Bytes::from(body)).expect("a row");
         let types = std::slice::from_ref(&kind);
-        let report = Report::build(types, &[Some(run)], &identities).expect("a report");
+        let report = Report::build(types, vec![Some(run)], &identities).expect("a report");
         let found: HashMap<u64, serde::de::IgnoredAny> =
             serde_json::from_slice(&report.json).expect("a report");
         let found = found.into_keys().next();

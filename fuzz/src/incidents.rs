@@ -40,9 +40,9 @@ pub fn check(data: &[u8]) {
         run.ok()
     });
     let runs: Vec<_> = parsed.collect();
-    let report = Report::build(&types, &runs, &identities).expect("a report");
+    let report = Report::build(&types, runs.clone(), &identities).expect("a report");
     let in_three = Assigned::in_shards(&runs, &identities, 3);
-    assert_eq!(Ok(&report), in_three.write(&types, &runs).as_ref());
+    assert_eq!(Ok(&report), in_three.write(&types, runs.clone()).as_ref());
     for ((body, run), counts) in bodies.iter().zip(&runs).zip(&report.counts) {
         check_taken(body, run.as_ref(), counts.rejected);
     }

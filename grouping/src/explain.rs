@@ -212,14 +212,15 @@ pub fn explain(basis: &Basis, question: &Question) -> Result<Explanation, Explai
         })
     });
     let rows = rows.collect();
-    let hash = blake3::hash(&assigned.write(types, &runs)?.json);
+    let searched = searched(basis, &runs, question);
+    let hash = blake3::hash(&assigned.write(types, runs)?.json);
     Ok(Explanation {
         generation: basis.generation,
         now_ms: basis.now_ms,
         is_that_report: !basis.etag.is_empty() && hash.to_hex().starts_with(&basis.etag),
         entries: identities.entries(),
         identities: basis.endpoints.identities.freshness.clone(),
-        searched: searched(basis, &runs, question),
+        searched,
         matches,
         rows,
     })

@@ -25,7 +25,7 @@ pub struct Grouped {
 }
 
 /// Makes the report of `runs`, which stand in the order of `types`; a type that has no answer has no
-/// run. The answers' bodies go with the runs when it is made.
+/// run. The answers' bodies go with the runs when their rows are written.
 ///
 /// # Errors
 /// There are more rows than can be numbered, or one is too long.
@@ -34,8 +34,7 @@ pub fn group(
     identities: &Identities,
     runs: Vec<Option<Run>>,
 ) -> Result<Grouped, TooLarge> {
-    let report = Report::build(types, &runs, identities)?;
-    drop(runs);
+    let report = Report::build(types, runs, identities)?;
     let hash = blake3::hash(&report.json);
     let mut contents = Hasher::new();
     for part in [

@@ -35,7 +35,7 @@ fn time_of_ids(ids: &[u64]) -> Duration {
     least(|| {
         let run = Run::parse(&kind, body.clone()).unwrap();
         let types = std::slice::from_ref(&kind);
-        let report = Report::build(types, &[Some(run)], &Identities::default()).unwrap();
+        let report = Report::build(types, vec![Some(run)], &Identities::default()).unwrap();
         assert_eq!(report.employee_count, KEYS);
     })
 }

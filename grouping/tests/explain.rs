@@ -62,7 +62,7 @@ fn report(bodies: &[String], identities: &str, shards: usize) -> Report {
     let runs: Vec<_> = types.iter().zip(bodies).map(parse).collect();
     let identities = Identities::parse(identities.as_bytes()).unwrap();
     Assigned::in_shards(&runs, &identities, shards)
-        .write(&types, &runs)
+        .write(&types, runs)
         .unwrap()
 }
 

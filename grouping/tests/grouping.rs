@@ -167,7 +167,7 @@ fn build_in(shards: usize, types: &[IncidentType], bodies: &[String], identities
     let runs: Vec<_> = types.iter().zip(bodies).map(parse).collect();
     let identities = Identities::parse(identities.as_bytes()).unwrap();
     Assigned::in_shards(&runs, &identities, shards)
-        .write(types, &runs)
+        .write(types, runs)
         .unwrap()
 }
 
@@ -298,7 +298,7 @@ fn a_group_is_identified_by_all_of_its_documents() {
 #[test]
 fn no_rows_are_an_empty_report() {
     let types = IncidentType::defaults();
-    let report = Report::build(&types, &[const { None }; 7], &Identities::default()).unwrap();
+    let report = Report::build(&types, vec![const { None }; 7], &Identities::default()).unwrap();
     assert_eq!(&*report.json, b"{}");
     assert!(report.employees.is_empty() && report.lanes.is_empty());
     assert!(report.employee_rows.is_empty());

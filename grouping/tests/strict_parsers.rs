@@ -120,7 +120,7 @@ fn report() -> Report {
     let bodies = [body("reported_by", "7"), body("ip", "\"17.1.2.3\"")];
     let runs = types.iter().zip(bodies);
     let runs = runs.map(|(kind, body)| Some(Run::parse(kind, Bytes::from(body)).unwrap()));
-    Report::build(&types, &runs.collect::<Vec<_>>(), &Identities::default()).unwrap()
+    Report::build(&types, runs.collect(), &Identities::default()).unwrap()
 }
 
 #[test]

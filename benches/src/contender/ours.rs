@@ -46,7 +46,7 @@ fn parse(answers: &Answers) -> Result<(Identities, Vec<Option<Run>>)> {
 /// From the bytes to the report.
 pub(super) fn report(answers: &Answers) -> Result<Bytes> {
     let (identities, runs) = parse(answers)?;
-    Ok(Report::build(&answers.types, &runs, &identities)?.json)
+    Ok(Report::build(&answers.types, runs, &identities)?.json)
 }
 
 /// Notes what each stage takes.
@@ -92,8 +92,7 @@ pub(super) fn whole(data: &Path, times: u32, redis: &str) -> Result<Vec<Vec<(Str
         drop(rows);
         let assigned = Assigned::new(&runs, &identities);
         watch.lap("attribute");
-        let report = assigned.write(&types, &runs)?;
-        drop(runs);
+        let report = assigned.write(&types, runs)?;
         watch.lap("merge and write");
         let hash = blake3::hash(&report.json);
         watch.lap("hash the report");
@@ -116,8 +115,7 @@ pub(super) fn unchanged(answers: &Answers, times: u32, redis: &str) -> Result<Ve
     let store = Arc::new(Store::new(&Secret::new(redis.to_owned()), "unchanged")?);
     let mut target = runtime.block_on(Target::new(store))?;
     let (identities, runs) = parse(answers)?;
-    let report = Report::build(&answers.types, &runs, &identities)?;
-    drop(runs);
+    let report = Report::build(&answers.types, runs, &identities)?;
     let hash = blake3::hash(&report.json);
     let encoded = encode(&report, target.generation)?;
     let snapshot = target.snapshot(&answers.types, &report, &hash, encoded, keep(answers)?);

@@ -58,15 +58,16 @@ pub struct Report {
 
 impl Report {
     /// Attributes, merges and writes the rows of `runs`, which stand in the order of `types`; a
-    /// type that has none yet has no rows. The bytes are the same on any number of threads.
+    /// type that has none yet has no rows. They are let go as soon as all rows are written. The bytes are the same
+    /// on any number of threads.
     ///
     /// # Errors
     /// There are more rows than can be numbered, or one is too long.
     pub fn build(
         types: &[IncidentType],
-        runs: &[Option<Run>],
+        runs: Vec<Option<Run>>,
         identities: &Identities,
     ) -> Result<Self, TooLarge> {
-        Assigned::new(runs, identities).write(types, runs)
+        Assigned::new(&runs, identities).write(types, runs)
     }
 }

@@ -22,15 +22,17 @@ impl Assigned {
     ///
     /// # Errors
     /// There are more rows than can be numbered, or one is too long.
-    pub fn write(self, types: &[IncidentType], runs: &[Option<Run>]) -> Result<Report, TooLarge> {
-        let both = || self.runs.iter().zip(runs);
+    pub fn write(self, types: &[IncidentType], runs: Vec<Option<Run>>) -> Result<Report, TooLarge> {
+        let both = || self.runs.iter().zip(&runs);
         let counts = both().map(|(assigned, run)| assigned.counts(run.as_ref()));
         let samples = both().map(|(assigned, run)| left_out::samples(assigned, run.as_ref()));
         let (counts, samples): (Vec<_>, _) = (counts.collect(), samples.collect());
-        let unattributed = left_out::unattributed(types, runs, &self.runs).into();
-        let addresses = summary::unattributed(runs, &self.runs);
-        let rejected = left_out::rejected(types, runs, &self.runs).into();
-        let written = self.write_report(types, runs)?;
+        let unattributed = left_out::unattributed(types, &runs, &self.runs).into();
+        let addresses = summary::unattributed(&runs, &self.runs);
+        let rejected = left_out::rejected(types, &runs, &self.runs).into();
+        let written = self.write_report(types, &runs)?;
+        // The rest is made of the report: the answers give back their memory before more is taken.
+        drop(runs);
         let timeline = Timeline::new(written.rows);
         let summary = summary::Parts {
             types,

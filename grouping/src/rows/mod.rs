@@ -48,7 +48,7 @@ impl From<ScanError> for PayloadError {
 }
 
 /// The rows of one incident type, in the order of their timestamps.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Run {
     body: Bytes,
     pub(crate) rows: Vec<Row>,
