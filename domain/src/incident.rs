@@ -132,3 +132,40 @@ impl IncidentType {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_names_one_priority_and_nothing_else_does() {
+        for priority in Priority::ALL {
+            assert_eq!(
+                Priority::from_name(priority.name().as_bytes()),
+                Some(priority)
+            );
+            assert_eq!(priority.to_string(), priority.name());
+        }
+        for word in ["", "Low", "HIGH", "low ", "urgent"] {
+            assert_eq!(Priority::from_name(word.as_bytes()), None, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_kind_of_identity_allows_what_its_name_says() {
+        use IdentityKind::{Employee, EmployeeOrIp, Ip};
+        for (name, kind, employee, ip) in [
+            ("employee", Employee, true, false),
+            ("ip", Ip, false, true),
+            ("employee_or_ip", EmployeeOrIp, true, true),
+        ] {
+            assert_eq!(IdentityKind::from_name(name), Some(kind));
+            assert_eq!(
+                (kind.allows_employee(), kind.allows_ip()),
+                (employee, ip),
+                "{name}"
+            );
+        }
+        assert_eq!(IdentityKind::from_name("IP"), None);
+    }
+}

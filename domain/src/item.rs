@@ -495,6 +495,12 @@ mod tests {
         item("{\"type\":\"other\",\r\n \"a\\n\": 1.50 }").write_json(&mut out);
         let expected = r#"{"employee":775,"incident":{"type":"other",   "a\n": 1.50 }}"#;
         assert_eq!(String::from_utf8(out).unwrap(), expected);
+        for line_break in ["\n", "\r"] {
+            let mut out = Vec::new();
+            item(&format!("{{{line_break}\"a\":1}}")).write_json(&mut out);
+            let expected = r#"{"employee":775,"incident":{ "a":1}}"#;
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
     }
 
     #[test]
@@ -583,11 +589,35 @@ mod tests {
             ("1e999999999999999999999", ""),
             ("1e-999999999999999999999", "1970-01-01T00:00:00.000000Z"),
             ("1x", ""),
+            ("1e:", ""),
         ] {
             assert_eq!(time(timestamp), expected, "{timestamp}");
         }
         let long = format!("{}.5e-{}", "1".repeat(300), 299);
         assert_eq!(time(&long), "1970-01-01T00:00:01.111111Z");
+    }
+
+    #[test]
+    fn every_day_follows_the_one_before() {
+        let is_leap = |year| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+        let days_of = |year, month| match month {
+            2 if is_leap(year) => 29,
+            2 => 28,
+            4 | 6 | 9 | 11 => 30,
+            _ => 31,
+        };
+        let (mut year, mut month, mut day) = (1, 1, 1);
+        for days in -719_162..=2_932_896 {
+            assert_eq!(date(days), (year, month, day), "{days}");
+            day += 1;
+            if day > days_of(year, month) {
+                (month, day) = (month + 1, 1);
+            }
+            if month > 12 {
+                (year, month) = (year + 1, 1);
+            }
+        }
+        assert_eq!((year, month, day), (10_000, 1, 1));
     }
 
     #[test]

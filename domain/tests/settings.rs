@@ -596,6 +596,7 @@ fn upstream_is_told_the_services_own_account_unless_that_is_a_hash() {
 /// Each mistake names the key, what was found and what is accepted.
 #[test]
 fn every_mistake_is_told_with_what_would_be_right() {
+    let too_many_nodes = format!("NODES_TO_PROBE: '{}'", vec!["http://h"; 257].join(","));
     let mistakes: &[(&str, &[&str])] = &[
         (
             "DEFAULT_CACHE_REFRESH: soon",
@@ -673,6 +674,10 @@ fn every_mistake_is_told_with_what_would_be_right() {
         (
             "NODES_TO_PROBE: 'ftp://h/'",
             &["NODES_TO_PROBE", "`ftp://h/`", "http:// or https://"],
+        ),
+        (
+            &too_many_nodes,
+            &["NODES_TO_PROBE", "a list of 257 addresses", "at most 256"],
         ),
         (
             "ALERTMANAGER_URLS: ['http://a:9093', 'http://a:9093/']",
@@ -840,6 +845,14 @@ fn the_history_is_in_a_folder_a_bucket_or_nowhere() {
     assert_eq!(store("s3://bucket"), Ok(bucket("bucket", "")));
     assert_eq!(store("s3://bucket/a/b/"), Ok(bucket("bucket", "a/b")));
     assert_eq!(store("none"), Ok(None));
+    for notation in ["history", "s3://bucket", "s3://bucket/a/b", "none"] {
+        let settings = read_with_override("", "HISTORY_STORE", notation).unwrap();
+        let shown = format!("HISTORY_STORE: '{notation}'\n");
+        let described = settings.describe();
+        assert!(described.contains(&shown), "{shown} is not in {described}");
+    }
+    let nodes = vec!["http://h"; 256].join(",");
+    assert!(read_with_override("", "NODES_TO_PROBE", &nodes).is_ok());
     // The last one was found by the fuzzer: it could be shown, but not be read again.
     for wrong in ["s3://", "s3://b/x", "gs://bucket", "s3://a b/c", "a\u{10}b"] {
         let error = store(wrong).expect_err(wrong).to_string();

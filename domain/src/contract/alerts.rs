@@ -166,4 +166,14 @@ mod tests {
         let later = String::from_utf8_lossy(&bytes).replace("\"version\":1", "\"version\":2");
         assert_eq!(SeenIncidents::parse(later.as_bytes()), None);
     }
+
+    #[test]
+    fn as_many_as_are_kept_can_be_read() {
+        let all = SeenIncidents {
+            incidents: vec![seen(1); MOST_SEEN],
+            ..SeenIncidents::default()
+        };
+        let left = LONGEST_SEEN.checked_sub(all.to_bytes().len());
+        assert!(left.is_some_and(|left| left <= 64 << 10), "{left:?}");
+    }
 }

@@ -106,6 +106,9 @@ mod tests {
 
     #[test]
     fn commands_are_read_and_what_is_none_is_named() {
+        for command in [Command::Refresh, Command::Shutdown] {
+            assert_eq!(read(&[(FIELD, command.name())]), Ok(command));
+        }
         assert_eq!(read(&[("command", "shutdown")]), Ok(Command::Shutdown));
         assert_eq!(
             read(&[("by", "whom"), ("command", "refresh")]),

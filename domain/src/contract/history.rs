@@ -33,3 +33,27 @@ impl HistoryStatus {
         serde_json::to_string(self).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_read_as_it_was_written() {
+        let all_well = HistoryStatus {
+            store: "s3".to_owned(),
+            recorded_ms: Some(5),
+            ..HistoryStatus::default()
+        };
+        let failing = HistoryStatus {
+            failures: 3,
+            error: Some("the bucket is full".to_owned()),
+            ..all_well.clone()
+        };
+        for status in [all_well, failing, HistoryStatus::default()] {
+            let stored = status.to_json();
+            assert_eq!(HistoryStatus::parse(stored.as_bytes()), Some(status));
+        }
+        assert_eq!(HistoryStatus::parse(b"nonsense"), None);
+    }
+}

@@ -192,6 +192,11 @@ mod tests {
             ..node.clone()
         };
         assert_eq!(stuck.state(100_000), State::Hanging);
+        let just_moving = Node {
+            progress_ms: 90_000,
+            ..node.clone()
+        };
+        assert_eq!(just_moving.state(100_000), State::Healthy);
         assert!(!node.is_forgotten(100_000 + OFFLINE_KEPT_MS));
         assert!(node.is_forgotten(100_001 + OFFLINE_KEPT_MS));
         let probed = Node {
@@ -215,6 +220,19 @@ mod tests {
         };
         assert_eq!(hanging.state(100_000), State::Hanging);
         assert!(hanging.takes_commands(100_000));
+    }
+
+    #[test]
+    fn names_are_those_that_records_have() {
+        for kind in Kind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+        }
+        for state in State::ALL {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.name());
+            assert_eq!(State::from_name(state.name()), Some(state));
+            assert_eq!(state.to_string(), state.name());
+        }
+        assert_eq!(State::from_name("Healthy"), None);
     }
 
     #[test]

@@ -524,6 +524,44 @@ mod tests {
     }
 
     #[test]
+    fn a_kept_answer_has_a_key_for_each_of_its_blocks() {
+        let mut record = record();
+        let payload = record.types[0].freshness.payload.as_mut().unwrap();
+        payload.hash = "l".to_owned();
+        payload.stored_bytes = 2 * BLOCK_BYTES as u64 + 1;
+        let names = record.keys(&Keys::new("t"));
+        let of_payload = names.iter().filter(|name| name.contains(":payload:l:"));
+        assert_eq!(of_payload.count(), 3);
+    }
+
+    #[test]
+    fn one_endpoint_that_is_stale_makes_it_stale() {
+        assert!(!record().is_stale());
+        let mut types = record();
+        types.types[0].freshness.stale = true;
+        let mut identities = record();
+        identities.identities.freshness.stale = true;
+        assert!(types.is_stale() && identities.is_stale());
+    }
+
+    #[test]
+    fn an_employees_entry_is_what_the_script_reads() {
+        let entry = |part| EmployeeEntry {
+            employee: 0x0102,
+            part,
+            first_row: 0x0a0b,
+        };
+        assert_eq!(
+            entry(0x0304..0x0304 + 0x0506).to_bytes(),
+            Some([
+                0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 3, 4, 0, 0, 5, 6, 0, 0, 10, 11
+            ])
+        );
+        assert!(entry(1..1 + u64::from(u32::MAX)).to_bytes().is_some());
+        assert_eq!(entry(0..1 << 32).to_bytes(), None);
+    }
+
+    #[test]
     fn a_snapshot_that_nobody_confirms_is_overdue() {
         let mut record = record();
         assert!(!record.is_overdue(190_002) && record.is_overdue(190_003));
@@ -575,6 +613,18 @@ mod tests {
         };
         refused(&|record| record.identities.freshness.payload = payload("h", 1 << 40));
         refused(&|record| record.types[0].freshness.payload = payload("a\nb", 1));
+        // A row more than there are of all priorities, and more rows than can be numbered.
+        refused(&|record| record.types[0].counts.reported = 2);
+        let rows = |rows: u64| {
+            move |record: &mut Current| {
+                record.types[0].counts.reported = rows;
+                record.types[0].priorities = [0, 0, 0, rows];
+            }
+        };
+        refused(&rows(1 << 32));
+        let mut most = record();
+        rows(u64::from(u32::MAX))(&mut most);
+        assert!(Current::parse(most.to_json().as_bytes()).is_ok());
         let mut large = record();
         large.types[0].counts.fetched = u64::MAX;
         large.types.push(large.types[0].clone());

@@ -348,6 +348,8 @@ mod tests {
             "redis+sentinel://a:99999/main",
             "redis+sentinel://a/main/x",
             "redis://a b",
+            "redis://me:a b@h",
+            "redis://me:a\u{1}b@h",
         ] {
             assert!(wrong(bad).is_some(), "{bad}");
         }
