@@ -481,6 +481,15 @@ fn the_shipped_password_is_refused_and_the_key_named() {
 }
 
 #[test]
+fn a_file_with_nothing_in_it_sets_nothing() {
+    let nothing = read("").unwrap().describe();
+    for file in ["# only this\n", "---\n", "~", "null\n", "--- \n...\n"] {
+        let found = read(file).map(|settings| settings.describe());
+        assert_eq!(found.as_ref(), Ok(&nothing), "{file}");
+    }
+}
+
+#[test]
 fn scalars_are_kept_as_they_are_written() {
     for (written, meant) in [
         ("0123", "0123"),
@@ -673,7 +682,11 @@ fn every_mistake_is_told_with_what_would_be_right() {
         ("REDIS_URL: 'redis://:a#b@h'", &["REDIS_URL", "%23"]),
         (
             "NODES_TO_PROBE: 'ftp://h/'",
-            &["NODES_TO_PROBE", "`ftp://h/`", "http:// or https://"],
+            &[
+                "NODES_TO_PROBE",
+                "a list with `ftp://h/`",
+                "http:// or https://",
+            ],
         ),
         (
             &too_many_nodes,
@@ -853,6 +866,11 @@ fn the_history_is_in_a_folder_a_bucket_or_nowhere() {
     }
     let nodes = vec!["http://h"; 256].join(",");
     assert!(read_with_override("", "NODES_TO_PROBE", &nodes).is_ok());
+    for (count, is_taken) in [(256, true), (257, false)] {
+        let networks = vec!["10.0.0.0/8"; count].join(",");
+        let found = read_with_override("", "TRUSTED_PROXIES", &networks);
+        assert_eq!(found.is_ok(), is_taken, "{count}");
+    }
     // The last one was found by the fuzzer: it could be shown, but not be read again.
     for wrong in ["s3://", "s3://b/x", "gs://bucket", "s3://a b/c", "a\u{10}b"] {
         let error = store(wrong).expect_err(wrong).to_string();

@@ -230,6 +230,14 @@ fn an_entry_of_the_map_that_cannot_be_used_is_told() {
         ]
     );
     assert_eq!(found.entries, 1);
+    let reasons = told.iter().flatten().map(|(_, reason)| reason.to_string());
+    for (reason, says) in reasons.zip(["no employee id", "not JSON: expected a value"]) {
+        assert!(reason.contains(says), "{reason}");
+    }
+    // It was asked without an entity tag, and is asked with that of another report.
+    assert!(!found.is_that_report);
+    let other = ask(&basis(&bodies, map, "0".repeat(32)), None, &[]);
+    assert!(!other.is_that_report);
     assert!(found.rows[0].concerns == Concerns::Employee);
     assert!(found.rows[1].concerns == Concerns::Address("17.1.2.3".to_owned()));
 }

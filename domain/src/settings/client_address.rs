@@ -197,6 +197,15 @@ mod tests {
     }
 
     #[test]
+    fn a_backslash_escapes_within_quotes_only() {
+        assert_eq!(
+            split_outside_quotes(r#"a\,"b\",",c"#, ','),
+            Some(vec![r"a\", r#""b\",""#, "c"])
+        );
+        assert_eq!(split_outside_quotes(r#""a\""#, ','), None);
+    }
+
+    #[test]
     fn headers_of_strangers_are_not_believed() {
         assert_eq!(client("203.0.113.9", &[], &["1.2.3.4"]), "203.0.113.9");
         assert_eq!(

@@ -278,6 +278,26 @@ mod tests {
     }
 
     #[test]
+    fn a_header_has_a_longest_length() {
+        let padded = |length: usize| {
+            let mut value = header("a:b");
+            value.resize(length, b' ');
+            Credentials::from_header(&value).is_some()
+        };
+        assert!(padded(LONGEST_HEADER) && !padded(LONGEST_HEADER + 1));
+    }
+
+    #[test]
+    fn what_is_checked_by_hashing_is_costly() {
+        assert!(account(&cheap_hash("a")).is_costly() && !account("a").is_costly());
+    }
+
+    #[test]
+    fn a_secret_does_not_show_itself() {
+        assert_eq!(format!("{:?}", Secret::new("a".to_owned())), "[secret]");
+    }
+
+    #[test]
     fn unusable_passwords_are_refused() {
         assert_eq!(
             ExpectedPassword::parse("changeit"),

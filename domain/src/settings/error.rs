@@ -59,3 +59,17 @@ impl From<SettingError> for SettingErrors {
         Self(vec![error])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_has_a_line() {
+        let error = |text: &str| SettingError::Syntax(text.to_owned());
+        let lines = |errors: &[SettingError]| SettingErrors(errors.to_vec()).to_string();
+        let (one, other) = (error("a").to_string(), error("b").to_string());
+        assert_eq!(lines(&[error("a")]), one);
+        assert_eq!(lines(&[error("a"), error("b")]), format!("{one}\n{other}"));
+    }
+}

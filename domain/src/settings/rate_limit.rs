@@ -175,6 +175,8 @@ mod tests {
         assert_eq!(limit("1 PER 3 Days"), (1, 3 * 86_400));
         assert_eq!(limit("7/second"), (7, 1));
         assert_eq!(limit("7 per 2months"), (7, 60 * 86_400));
+        assert_eq!(limit("7 per 3650 days"), (7, 3650 * 86_400));
+        assert!(RateLimit::parse("7 per 3651 days").is_err());
     }
 
     #[test]

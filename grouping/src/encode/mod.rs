@@ -108,6 +108,10 @@ mod tests {
                     Document::Summary => &summary,
                 };
                 assert_eq!(one.body, compress(one.encoding, plain).unwrap());
+                if one.encoding == Encoding::Identity && one.document != Document::Summary {
+                    // It is what it was: not a copy.
+                    assert_eq!(one.body.as_ptr(), plain.as_ptr());
+                }
             }
         }
     }
