@@ -82,6 +82,7 @@ fn every_setting_is_one_row_with_a_field_of_its_own() {
             !setting.help.is_empty() && !setting.help.contains('\n'),
             "{setting:?}"
         );
+        assert_eq!(format!("{setting:?}"), setting.key);
         let (key, value) = (setting.key, another_value(setting.key));
         // Those for upstream are of no use alone.
         let base = match key.starts_with("UPSTREAM_") {
@@ -252,6 +253,7 @@ fn a_secret_may_stand_in_a_file_whose_last_line_break_does_not_count() {
         assert_eq!(password.expose(), "pw 1");
     }
     let too_long = vec![b'x'; LONGEST_SECRET_FILE + 1];
+    assert!(with_file(&too_long[1..]).is_ok());
     for (content, told) in [
         (&b""[..], "empty"),
         (b"\n", "empty"),
@@ -465,6 +467,33 @@ fn no_limit_is_ever_switched_off_by_a_mistake() {
         with_override("WRONG_PASSWORD_LIMITS", "[]").wrong_password_limits,
         []
     );
+}
+
+#[test]
+fn what_is_wrong_with_an_account_is_told_to_who_needs_it() {
+    for (key, is_upstreams) in [
+        ("SERVICE_ID", false),
+        ("SERVICE_PASSWORD", false),
+        ("UPSTREAM_ID", true),
+        ("UPSTREAM_PASSWORD", true),
+    ] {
+        let rest = [
+            "SERVICE_ID: a",
+            "SERVICE_PASSWORD: b",
+            "UPSTREAM_ID: c",
+            "UPSTREAM_PASSWORD: d",
+        ];
+        let rest = rest
+            .into_iter()
+            .filter(|line| !line.starts_with(&format!("{key}:")));
+        let file = format!("{key}: [x]\n{}\n", rest.collect::<Vec<_>>().join("\n"));
+        let settings = read(&file).unwrap_or_else(|error| panic!("{key}: {error}"));
+        let error = match is_upstreams {
+            true => settings.upstream().map(|_| ()).unwrap_err(),
+            false => settings.account().map(|_| ()).unwrap_err(),
+        };
+        assert!(error.to_string().contains(&format!("`{key}`")), "{error}");
+    }
 }
 
 #[test]

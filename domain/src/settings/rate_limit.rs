@@ -177,10 +177,16 @@ mod tests {
         assert_eq!(limit("7 per 2months"), (7, 60 * 86_400));
         assert_eq!(limit("7 per 3650 days"), (7, 3650 * 86_400));
         assert!(RateLimit::parse("7 per 3651 days").is_err());
+        let largest = limit(&format!("{LARGEST_COUNT} per day"));
+        assert_eq!(largest, (LARGEST_COUNT, 86_400));
+        assert!(RateLimit::parse(&format!("{} per day", LARGEST_COUNT + 1)).is_err());
     }
 
     #[test]
     fn lists_may_use_every_separator() {
+        let most = |count: usize| RateLimit::parse_list(&vec!["1/day"; count].join(","));
+        assert_eq!(most(RateLimit::MOST).map(|limits| limits.len()), Ok(8));
+        assert!(most(RateLimit::MOST + 1).is_err());
         let found = RateLimit::parse_list("5 per second, 1000 per day;20/minute | 1/year").unwrap();
         assert_eq!(
             found.iter().map(|l| l.count).collect::<Vec<_>>(),
