@@ -662,6 +662,10 @@ fn every_mistake_is_told_with_what_would_be_right() {
             &["API_MAX_BODY_BYTES", "whole number"],
         ),
         (
+            "HISTORY_MAX_BYTES: 1048575",
+            &["HISTORY_MAX_BYTES", "from 1048576 to 1125899906842624"],
+        ),
+        (
             "EXECUTOR_MAX_WORKERS: 0",
             &["EXECUTOR_MAX_WORKERS", "`0`", "from 1 to 1000"],
         ),

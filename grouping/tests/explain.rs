@@ -185,6 +185,13 @@ fn a_row_is_found_by_its_members_and_told_with_its_type() {
         panic!("{:?}", found.rows);
     };
     assert_eq!(ask(&basis, None, &["priority=low"]).matches, 4);
+    let first_two = Question {
+        conditions: vec!["priority=low".parse().unwrap()],
+        limit: 2,
+        ..Question::default()
+    };
+    let found = explain(&basis, &first_two).unwrap();
+    assert_eq!((found.matches, found.rows.len()), (4, 2));
     let of_type = ask(&basis, Some("probing"), &["priority=low"]);
     assert_eq!((of_type.matches, of_type.searched.len()), (1, 1));
     assert_eq!(ask(&basis, Some("probing"), &["timestamp=1"]).matches, 0);

@@ -322,6 +322,9 @@ fn rows_that_cannot_be_used_are_kept_with_the_reason() {
         r#"{"priority":"low","identifier":"","timestamp":1}"#,
         r#"{"priority":"low","identifier":"host","timestamp":1}"#,
         r#"{"priority":"low","identifier":7.0,"timestamp":1}"#,
+        // Twice: names are known by those of the row before, and this one is none.
+        r#"{"priority":"low","\ud800":1,"identifier":1,"timestamp":1}"#,
+        r#"{"priority":"low","\ud800":1,"identifier":1,"timestamp":1}"#,
     ];
     let body = format!(r#"{{"results":[{}]}}"#, rows.join(","));
     let report = build(&types, &[body], "{}");
@@ -338,8 +341,8 @@ fn rows_that_cannot_be_used_are_kept_with_the_reason() {
     assert_eq!(
         report.counts[0],
         Counts {
-            fetched: 8,
-            rejected: 8,
+            fetched: 10,
+            rejected: 10,
             ..Counts::default()
         }
     );
