@@ -47,7 +47,8 @@ enum Commands {
     Up(up::Options),
     /// Set up, build, and run every test of the repository
     Test(test::Options),
-    /// Set up, build, and measure a refresh and a request side by side with other ways to do them
+    /// Set up, build, and measure a refresh, requests and questions side by side with other ways to do
+    /// them
     Bench(bench::Options),
     /// Set up, build, and put the whole service under a steady load: nothing may grow
     Soak(soak::Options),

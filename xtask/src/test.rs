@@ -17,7 +17,7 @@ const THREADS: (&str, &str) = ("RUST_TEST_THREADS", "6");
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Passed on to `cargo test`: `--package refresher`, a test's name; all tests without
+    /// Passed on to `cargo test`: a test's name, `--test system nodes::`; all tests without
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
