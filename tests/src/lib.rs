@@ -37,6 +37,6 @@ pub use readers::Readers;
 pub use redis::{Redis, free_port};
 pub use sentinel::Sentinel;
 pub use service::Service;
-pub use snapshot::{FIRST_VERSION, incidents_in, keys, mark, stored_snapshot, version_in};
+pub use snapshot::{FIRST_VERSION, PREFIX, incidents_in, keys, mark, stored_snapshot, version_in};
 pub use system::{Host, System, host, host_at, host_with, refresher, server_command};
 pub use upstream::{Sample, TYPES, Upstream};

@@ -13,7 +13,7 @@ use crate::redis::Redis;
 use crate::upstream::Upstream;
 
 /// The hash tag of the keys, where nothing else was configured.
-const PREFIX: &str = "incidents";
+pub const PREFIX: &str = "incidents";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -242,20 +242,33 @@ impl Publisher {
     ) -> Result<(), StoreError> {
         let [first, longest] = WAITS;
         let mut backoff = Backoff::new(first, longest);
-        loop {
-            let Err(error) = self.try_publish(leadership, &snapshot).await else {
-                break;
-            };
+        let mut result = self.try_publish(leadership, &snapshot).await;
+        while let Err(error) = result {
             let wait = backoff.wait();
             if !error.is_passing() || Instant::now() + wait >= deadline {
                 return Err(error);
             }
             tracing::warn!(%error, ?wait, "cannot publish yet: the old snapshot stays, trying again");
             sleep(wait).await;
+            result = self.publish_again(leadership, &snapshot).await;
         }
         let raw = snapshot.record.to_json().into_bytes();
         self.set(raw, Some(snapshot.record), None);
         Ok(())
+    }
+
+    /// As [`Self::try_publish`], after a try that may have succeeded with only its answer lost: then nothing is
+    /// staged, since what is staged expires.
+    async fn publish_again(
+        &self,
+        leadership: &Leadership,
+        snapshot: &Snapshot,
+    ) -> Result<(), StoreError> {
+        let record = snapshot.record.to_json();
+        match current(&self.store).await? == record.as_bytes() {
+            true => Ok(()),
+            false => self.try_publish(leadership, snapshot).await,
+        }
     }
 
     async fn try_publish(
@@ -286,8 +299,15 @@ impl Publisher {
             counted: &snapshot.counted,
         };
         match self.store.control.call(&publish).await {
-            // An earlier try did it, and only its answer was lost.
-            Err(StoreError::Conflict) if current(&self.store).await? == record.as_bytes() => Ok(()),
+            // An earlier try did it, late. What this one has staged in its place has to be kept from expiring.
+            Err(StoreError::Conflict) if current(&self.store).await? == record.as_bytes() => {
+                let kept = Publish {
+                    expected: record.as_bytes(),
+                    counted: &[],
+                    ..publish
+                };
+                self.store.control.call(&kept).await
+            }
             Err(error @ (StoreError::Fenced | StoreError::Conflict | StoreError::OutOfMemory)) => {
                 self.discard(snapshot).await;
                 Err(error)

@@ -39,9 +39,8 @@ impl Refresher {
             self.lost = self.publisher.current().cloned();
         }
         self.publisher.reload().await?;
-        let found = self.publisher.current().map(|record| record.generation);
         if let Some(lost) = &self.lost
-            && found < Some(lost.generation)
+            && is_older(self.publisher.current(), lost)
         {
             tracing::warn!(
                 generation = lost.generation,
@@ -163,6 +162,14 @@ impl Refresher {
         self.replace(&context).await?;
         Ok(())
     }
+}
+
+/// Whether Redis, which has `found`, has lost what was known to be current once. A lower generation alone does not
+/// show it: where Redis was emptied, another leader may have begun them anew since.
+fn is_older(found: Option<&Current>, lost: &Current) -> bool {
+    found.is_none_or(|found| {
+        found.generation < lost.generation && found.checked_at_ms < lost.checked_at_ms
+    })
 }
 
 /// The policy by which Redis would throw parts of the snapshot away when its memory is used up; `None`

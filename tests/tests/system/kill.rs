@@ -6,10 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use domain::contract::document::{Document, Encoding};
+use domain::contract::record::{Current, VERSION};
+use domain::settings::credentials::Secret;
 use end_to_end::{
-    Client, FIRST_VERSION, Process, Proxy, Redis, Signal, System, Upstream, host, incidents_in,
-    keys, mark, refresher, stored_snapshot, until, version_in,
+    Client, FIRST_VERSION, PREFIX, Process, Proxy, Redis, Signal, System, Upstream, host,
+    incidents_in, keys, mark, refresher, stored_snapshot, until, version_in,
 };
+use refresher::leadership::lease::Lease;
+use refresher::refresh::publish::{Block, Publisher, Snapshot};
+use refresher::store::Store;
 use reqwest::Method;
 use serde_json::json;
 use tokio::time::timeout;
@@ -226,4 +233,46 @@ async fn standby(system: &System) -> Process {
 /// Who leads, by what Redis says; empty for nobody.
 async fn leader(redis: &Redis) -> String {
     redis.ask(&format!("HGET {} holder", keys().lease())).await
+}
+
+/// The publish was carried out, but its answer was lost: when it is tried again, all blocks are staged anew, which
+/// expire, and none of them may.
+#[tokio::test]
+async fn a_publish_whose_answer_was_lost_stays_when_it_is_tried_again() {
+    let redis = Redis::start().await;
+    let url = Secret::new(redis.url());
+    let store = Arc::new(Store::new(&url, PREFIX).expect("an address"));
+    let leadership = Lease::seek(Arc::clone(&store)).gained().await;
+    let mut publishers = [0, 1].map(|_| Publisher::new(Arc::clone(&store), BOUND));
+    for publisher in &mut publishers {
+        publisher.reload().await.expect("Redis answers");
+    }
+    let generation = publishers[0].next_generation().await.expect("a number");
+    let keys = keys();
+    let record = format!(
+        r#"{{"version":{VERSION},"generation":{generation},"etag":"e","published_at_ms":1,
+        "checked_at_ms":1,"employees":0,"report":{{}},"unattributed":{{}},"rejected":{{}},
+        "types":[],"identities":{{"entries":0,"rejected":0,"stale":false}}}}"#
+    );
+    let mut record = Current::parse(record.as_bytes()).expect("a record");
+    record.report.set(Encoding::Identity, 2);
+    let block = keys.block(generation, Document::Report, Encoding::Identity, 0);
+    let bodies = [(keys.employees(generation), ""), (block, "{}")];
+    // Neither knows of a snapshot: the second is in the place of the first, which got no answer.
+    for publisher in &mut publishers {
+        let bodies = bodies.iter().map(|(key, value)| Block {
+            key: key.clone(),
+            value: Bytes::from_static(value.as_bytes()),
+        });
+        let snapshot = Snapshot {
+            record: record.clone(),
+            bodies: bodies.collect(),
+            payloads: Vec::new(),
+            counted: Vec::new(),
+        };
+        let deadline = tokio::time::Instant::now() + BOUND;
+        let published = publisher.publish(&leadership, snapshot, deadline).await;
+        published.expect("it is published");
+        assert_eq!(stored_snapshot(&redis).await, record);
+    }
 }

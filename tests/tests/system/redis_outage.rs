@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use end_to_end::{
-    Answer, Client, Process, Redis, System, Upstream, host, incidents_in, refresher, until,
+    Answer, Client, FIRST_VERSION, Process, Redis, Signal, System, Upstream, host, incidents_in,
+    keys, mark, refresher, until, version_in,
 };
 use futures::future::join_all;
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// What an answer may take while Redis is away; a second is meant, the rest is for a busy machine.
 const SOON: Duration = Duration::from_secs(2);
@@ -98,6 +99,55 @@ async fn an_emptied_redis_is_filled_again_by_itself() {
     })
     .await;
     assert!(system.refresher.is_running());
+}
+
+/// Redis was emptied, and another refresher has led since: its generations began anew, below those that the
+/// former leader knows.
+#[tokio::test]
+async fn a_leader_of_long_ago_takes_over_what_was_published_since() {
+    let upstream = Upstream::start().await;
+    let redis = Redis::start().await;
+    let () = redis
+        .ask(&format!("SET {} 5000", keys().generation()))
+        .await;
+    mark(&upstream, FIRST_VERSION).await;
+    let settings = [("HISTORY_STORE", "none")];
+    let mut former = Process::start(refresher(&["run"], &redis, &upstream, &settings));
+    let host = host(&redis, &[]).await;
+    let serves = async |version: u64| {
+        until("the version is served", RECOVERY, async || {
+            let answer = host.client.get("/incidents").await;
+            (answer.status == 200 && version_in(&answer.body) == version).then_some(())
+        })
+        .await;
+        generation(&host.client.get("/status").await.json())
+    };
+    assert_eq!(serves(FIRST_VERSION).await, 5001);
+
+    former.signal(Signal::STOP);
+    let () = redis.ask("FLUSHALL").await;
+    mark(&upstream, FIRST_VERSION + 1).await;
+    let mut later = Process::start(refresher(&["run"], &redis, &upstream, &settings));
+    assert!(serves(FIRST_VERSION + 1).await < 5000);
+    upstream.fault("all", json!({"effect": "status-503"})).await;
+    later.signal(Signal::TERM);
+    assert!(later.exit(RECOVERY).await.success());
+
+    let led = former.logged("leads holder");
+    former.signal(Signal::CONT);
+    until("it leads again", RECOVERY, async || {
+        (former.logged("leads holder") > led).then_some(())
+    })
+    .await;
+    until("it has asked upstream", RECOVERY, async || {
+        let status = host.client.get("/status").await.json();
+        (status["snapshot"]["stale"] == true).then_some(())
+    })
+    .await;
+    let answer = host.client.get("/incidents").await;
+    assert_eq!(version_in(&answer.body), FIRST_VERSION + 1);
+    assert_eq!(former.logged("Redis has lost the snapshot"), 0);
+    assert!(former.is_running());
 }
 
 #[tokio::test]
