@@ -107,20 +107,26 @@ impl Manifest {
             .collect()
     }
 
-    /// Reads what is stored; else why it is none.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let stored: Stored<'_> =
-            serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    /// Reads what is stored.
+    ///
+    /// # Errors
+    /// It is damaged, or of another release.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
+        let stored: Stored<'_> = serde_json::from_slice(bytes)
+            .map_err(|error| ManifestError::Damaged(error.to_string()))?;
         let contents = stored.contents.get();
         if blake3::hash(contents.as_bytes()).to_hex().as_str() != stored.checksum {
-            return Err("it does not match its checksum".to_owned());
+            let why = "it does not match its checksum".to_owned();
+            return Err(ManifestError::Damaged(why));
         }
-        let manifest: Self = serde_json::from_str(contents).map_err(|error| error.to_string())?;
+        // It is as it was written: what cannot be read of it is not damage.
+        let manifest: Self = serde_json::from_str(contents)
+            .map_err(|error| ManifestError::Foreign(error.to_string()))?;
         if manifest.version != VERSION {
-            return Err(format!(
+            return Err(ManifestError::Foreign(format!(
                 "it has format {}, this program reads format {VERSION}",
                 manifest.version
-            ));
+            )));
         }
         Ok(manifest)
     }
@@ -135,6 +141,15 @@ impl Manifest {
         };
         serde_json::to_vec(&stored).unwrap_or_default()
     }
+}
+
+/// Why something is no manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ManifestError {
+    /// It is not what was written.
+    Damaged(String),
+    /// Another release wrote it: what it names is not known.
+    Foreign(String),
 }
 
 /// The time in a manifest's name, in milliseconds; `None` for what is no manifest's.
@@ -196,6 +211,16 @@ pub(crate) mod tests {
         for other in ["manifests/x.json", "2025-11-25/103000.123Z-7-3.json#1", "a"] {
             assert_eq!(time_in(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn what_another_release_wrote_is_not_damaged() {
+        let newer = Manifest {
+            version: VERSION + 1,
+            ..manifest(1_764_066_600_123, "ab")
+        };
+        let found = Manifest::parse(&newer.to_bytes());
+        assert!(matches!(found, Err(ManifestError::Foreign(_))), "{found:?}");
     }
 
     #[test]

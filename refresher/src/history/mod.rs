@@ -35,6 +35,7 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 pub(crate) use self::manifest::Manifest;
+use self::manifest::ManifestError;
 use crate::answer::Answer;
 
 /// How long one operation on the store may take.
@@ -81,6 +82,9 @@ pub(crate) enum HistoryError {
     /// Something is not what it was when it was written.
     #[error("{0} is damaged in the history: {1}")]
     Damaged(String, String),
+    /// Another release has written something.
+    #[error("{0} in the history is of another release: {1}")]
+    Foreign(String, String),
 }
 
 impl From<object_store::Error> for HistoryError {
@@ -216,9 +220,19 @@ impl History {
         Ok(days)
     }
 
+    /// What is below `folder`. The store has to go on with it, however long all of it takes.
+    async fn listed(&self, folder: &Path) -> Result<Vec<ObjectMeta>, HistoryError> {
+        let mut list = self.store.list(Some(folder));
+        let mut found = Vec::new();
+        while let Some(meta) = within(list.try_next()).await? {
+            found.push(meta);
+        }
+        Ok(found)
+    }
+
     /// The manifests below `folder`, in the order of their times.
     async fn entries(&self, folder: &Path) -> Result<Vec<Entry>, HistoryError> {
-        let found: Vec<ObjectMeta> = within(self.store.list(Some(folder)).try_collect()).await?;
+        let found = self.listed(folder).await?;
         let entries = found.into_iter().filter_map(|found| {
             let at_ms = manifest::time_in(found.location.as_ref())?;
             Some(Entry {
@@ -245,8 +259,7 @@ impl History {
     /// # Errors
     /// The store fails.
     pub(crate) async fn objects(&self) -> Result<Vec<(String, ObjectMeta)>, HistoryError> {
-        let objects = Path::from(OBJECTS);
-        let found: Vec<ObjectMeta> = within(self.store.list(Some(&objects)).try_collect()).await?;
+        let found = self.listed(&Path::from(OBJECTS)).await?;
         let named = found.into_iter().filter_map(|found| {
             let hash = found.location.filename()?.strip_suffix(".zst")?.to_owned();
             Some((hash, found))
@@ -275,8 +288,11 @@ impl History {
     pub(crate) async fn read(&self, entry: &Entry) -> Result<Manifest, HistoryError> {
         let name = entry.path.as_ref();
         let bytes = self.get(&entry.path, LARGEST_MANIFEST).await?;
-        Manifest::parse(&bytes)
-            .map_err(|why| HistoryError::Damaged(format!("the manifest {name}"), why))
+        let named = || format!("the manifest {name}");
+        Manifest::parse(&bytes).map_err(|error| match error {
+            ManifestError::Damaged(why) => HistoryError::Damaged(named(), why),
+            ManifestError::Foreign(why) => HistoryError::Foreign(named(), why),
+        })
     }
 
     /// Reads the answer that `payload` names, which arrived at `at_ms`, and checks it.
@@ -363,7 +379,11 @@ impl History {
                 let loaded = async { self.load(self.read(entry).await?).await };
                 match loaded.await {
                     Ok(recorded) => return Ok(Some(recorded)),
-                    Err(error @ (HistoryError::Missing(_) | HistoryError::Damaged(..))) => {
+                    Err(
+                        error @ (HistoryError::Missing(_)
+                        | HistoryError::Damaged(..)
+                        | HistoryError::Foreign(..)),
+                    ) => {
                         tracing::error!(manifest = %entry.path, %error, "passed over");
                     }
                     Err(error) => return Err(error),
@@ -377,12 +397,11 @@ impl History {
         Ok(None)
     }
 
-    /// The manifests of `entries`, some at a time; `None` in place of one that cannot be used.
-    pub(crate) async fn read_all(&self, entries: &[Entry]) -> Vec<Option<Manifest>> {
+    /// The manifests of `entries`, some at a time; an error in place of one that cannot be had.
+    pub(crate) async fn read_all(&self, entries: &[Entry]) -> Vec<Result<Manifest, HistoryError>> {
         let mut read = Vec::with_capacity(entries.len());
         for some in entries.chunks(READS_AT_ONCE) {
-            let reads = some.iter().map(|entry| self.read(entry));
-            read.extend(join_all(reads).await.into_iter().map(Result::ok));
+            read.extend(join_all(some.iter().map(|entry| self.read(entry))).await);
         }
         read
     }

@@ -77,19 +77,33 @@ pub(crate) async fn apply(
         })
         .collect();
     let read = history.read_all(&entries).await;
-    let manifests: Vec<Named> = entries
-        .iter()
-        .zip(read)
-        .map(|(entry, manifest)| Named {
+    let mut manifests = Vec::with_capacity(entries.len());
+    // What another release has written may name any object.
+    let mut may_name_all = false;
+    for (entry, manifest) in entries.iter().zip(read) {
+        let objects = match manifest {
+            Ok(manifest) => {
+                let answers = manifest.answers().into_iter();
+                Some(answers.map(|payload| payload.hash).collect())
+            }
+            Err(HistoryError::Missing(_) | HistoryError::Damaged(..)) => None,
+            Err(HistoryError::Foreign(..)) => {
+                may_name_all = true;
+                None
+            }
+            // What it names is only not known now.
+            Err(error) => return Err(error),
+        };
+        manifests.push(Named {
             at_ms: entry.at_ms,
             bytes: entry.bytes,
-            objects: manifest.map(|manifest| {
-                let answers = manifest.answers().into_iter();
-                answers.map(|payload| payload.hash).collect()
-            }),
-        })
-        .collect();
-    let plan = plan(&manifests, &objects, bounds);
+            objects,
+        });
+    }
+    let mut plan = plan(&manifests, &objects, bounds);
+    if may_name_all {
+        plan.objects.clear();
+    }
     let gone = |entry: &usize| entries.get(*entry).map(|entry: &Entry| entry.path.clone());
     let gone: Vec<Path> = plan.manifests.iter().filter_map(gone).collect();
     history.remove(&gone).await?;
@@ -155,8 +169,11 @@ fn plan(manifests: &[Named], objects: &HashMap<String, Object>, bounds: Bounds) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use domain::settings::HistoryStore;
     use proptest::collection::{btree_set, vec};
     use proptest::prelude::*;
+    use std::fs::{self, File};
+    use std::time::SystemTime;
 
     fn bounds() -> impl Strategy<Value = Bounds> {
         (0_u64..60, 0_u64..400).prop_map(|(age, max_bytes)| Bounds {
@@ -202,6 +219,35 @@ mod tests {
     fn whole(named: &Named, objects: &HashMap<String, Object>) -> bool {
         let names = named.objects.as_ref();
         names.is_some_and(|names| names.iter().all(|name| objects.contains_key(name)))
+    }
+
+    #[tokio::test]
+    async fn what_a_manifest_of_another_release_may_name_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = HistoryStore::Folder(folder.path().to_str().unwrap().to_owned());
+        let history = History::open(&place, 1000).unwrap();
+        let write = |name: &str, contents: &str, age: Duration| {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, contents).unwrap();
+            let file = File::options().write(true).open(path).unwrap();
+            file.set_modified(SystemTime::now() - age).unwrap();
+        };
+        write("objects/aa/aa.zst", "an answer", 2 * BRAND_NEW);
+        write("objects/bb/bb.zst", "a new one", Duration::ZERO);
+        let bounds = Bounds {
+            max_age: Duration::MAX,
+            max_bytes: u64::MAX,
+        };
+        let contents = r#"{"version":99}"#;
+        let checksum = blake3::hash(contents.as_bytes()).to_hex();
+        let foreign = format!(r#"{{"checksum":"{checksum}","contents":{contents}}}"#);
+        for (manifest, removed) in [(foreign.as_str(), 0), ("damaged", 1)] {
+            let name = "manifests/2025-11-25/103000.123Z-7-3.json";
+            write(name, manifest, Duration::ZERO);
+            let found = apply(&history, bounds).await;
+            assert_eq!(found.unwrap(), (0, removed), "{manifest}");
+        }
     }
 
     proptest! {

@@ -98,12 +98,8 @@ async fn spans(history: &History, range: &RangeInclusive<u64>) -> Result<Vec<Spa
     entries.retain(|entry| range.contains(&entry.at_ms));
     let mut spans: Vec<Span> = Vec::new();
     for some in entries.chunks(MANIFESTS) {
-        for (entry, manifest) in some.iter().zip(history.read_all(some).await) {
-            let manifest = match manifest {
-                Some(manifest) => manifest,
-                // Why not is told by reading it again.
-                None => history.read(entry).await?,
-            };
+        for manifest in history.read_all(some).await {
+            let manifest = manifest?;
             match spans.last_mut() {
                 Some(last) if last.manifest.is_of_the_same(&manifest) => {
                     last.until_ms = manifest.at_ms;
