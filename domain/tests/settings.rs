@@ -690,7 +690,7 @@ fn every_mistake_is_told_with_what_would_be_right() {
             "REDIS_KEY_PREFIX: 'a{b}'",
             &["REDIS_KEY_PREFIX", "`a{b}`", "letters"],
         ),
-        ("SNAPSHOT_WAIT: 3600", &["SNAPSHOT_WAIT", "from 0 to 60"]),
+        ("SNAPSHOT_WAIT: 3600", &["SNAPSHOT_WAIT", "from 0 to 50"]),
         (
             "SHUTDOWN_ENABLED: maybe",
             &["SHUTDOWN_ENABLED", "`maybe`", "true or false"],

@@ -10,10 +10,12 @@ use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionInfo, FromRedisValue, IntoConnectionInfo,
     RedisError, Value, aio::MultiplexedConnection, io::tcp::TcpSettings,
 };
+use tracing::Level;
 use url::Url;
 use wasmtime::component::{Accessor, HasData, Resource, ResourceTable};
 
 use crate::{
+    errors,
     interfaces::spin::redis::redis::{
         Error, Host, HostConnection, HostConnectionWithStore, Payload, RedisParameter, RedisResult,
     },
@@ -185,10 +187,13 @@ impl<T: Send> HostConnectionWithStore<T> for Redis {
 async fn connect(address: &str, allowed: &AllowedHosts) -> Result<Connection, Error> {
     let address = redis::parse_redis_url(address).ok_or(Error::InvalidAddress)?;
     if !allowed.allows(&address) {
-        tracing::warn!(
-            host = address.host_str(),
-            port = address.port(),
-            "the component asked for an address that allowed_outbound_hosts does not list"
+        errors::tell(
+            Level::WARN,
+            &format!(
+                "the component asked for {}:{}, which allowed_outbound_hosts does not list",
+                address.host_str().unwrap_or_default(),
+                address.port().unwrap_or_default()
+            ),
         );
         return Err(Error::InvalidAddress);
     }

@@ -70,18 +70,16 @@ pub(crate) async fn commanded(store: Arc<Store>) {
             let begun = since.map_or(seen.newest, |since| since.min(seen.newest));
             since = Some(begun);
             let sent = seen.shutdown_sent.filter(|sent| *sent > begun);
+            // One beyond the stream's end was on another, which is gone.
+            let shut_down = seen.shut_down.filter(|done| *done <= seen.newest);
             if let Some(sent) = sent
-                && seen.shut_down.is_none_or(|done| done < sent)
+                && shut_down.is_none_or(|done| done < sent)
             {
                 tracing::info!("a client shuts the service down");
                 // Who is not told so finds it on the stream itself.
                 let _ = commands::shut_down(&store, sent).await;
             }
-            if seen
-                .shut_down
-                .max(sent)
-                .is_some_and(|command| command > begun)
-            {
+            if shut_down.max(sent).is_some_and(|command| command > begun) {
                 tracing::info!("the service has been shut down by command: stopping");
                 return;
             }

@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use domain::contract::scripts;
+use http::StatusCode;
 use spin_sdk::redis::{Connection, Error};
 use thiserror::Error;
 
@@ -65,17 +66,22 @@ pub(crate) enum StoreError {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        Self::unavailable(error.to_string()).retry_after(2)
+        match error {
+            // Another try would be answered the same: it is the form that is asked for.
+            StoreError::TooLong => Self::new(StatusCode::NOT_ACCEPTABLE, error.to_string()),
+            _ => Self::unavailable(error.to_string()).retry_after(2),
+        }
     }
 }
 
-/// When a request stops to wait for Redis. The host has no limit of its own.
-pub(super) struct Deadline(Pin<Box<dyn Future<Output = ()>>>);
+/// When a request stops to wait for Redis. The host has no limit of its own. `None` once it is reached: what has
+/// ended must not be polled again, and nothing is waited for any more.
+pub(super) struct Deadline(Option<Pin<Box<dyn Future<Output = ()>>>>);
 
 impl Deadline {
     /// The one that is `duration` after it is first waited for.
     pub(super) fn after(duration: Duration) -> Self {
-        Self(Box::pin(spin_sdk::time::sleep(duration)))
+        Self(Some(Box::pin(spin_sdk::time::sleep(duration))))
     }
 
     /// What `operation` comes to, unless the deadline is reached first.
@@ -83,11 +89,16 @@ impl Deadline {
         let mut operation = pin!(operation);
         poll_fn(|context| match operation.as_mut().poll(context) {
             Poll::Ready(output) => Poll::Ready(Ok(output)),
-            Poll::Pending => self
-                .0
-                .as_mut()
-                .poll(context)
-                .map(|()| Err(StoreError::Slow)),
+            Poll::Pending => {
+                let reached = match &mut self.0 {
+                    Some(timer) => timer.as_mut().poll(context),
+                    None => Poll::Ready(()),
+                };
+                reached.map(|()| {
+                    self.0 = None;
+                    Err(StoreError::Slow)
+                })
+            }
         })
         .await
     }
@@ -150,6 +161,29 @@ fn classified(error: Error) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::FutureExt as _;
+
+    #[test]
+    fn what_can_never_succeed_is_not_to_be_tried_again() {
+        let problem = Problem::from(StoreError::TooLong);
+        assert_eq!(problem.status, StatusCode::NOT_ACCEPTABLE);
+        assert!(problem.fields.is_empty());
+        let passing = Problem::from(StoreError::Slow);
+        assert_eq!(passing.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(passing.fields, [("retry-after", "2".to_owned())]);
+    }
+
+    #[test]
+    fn a_deadline_that_is_reached_stays_reached() {
+        let mut deadline = Deadline(Some(Box::pin(async {})));
+        for _ in 0..2 {
+            let waiting = deadline.bound(std::future::pending::<()>());
+            assert_eq!(waiting.now_or_never(), Some(Err(StoreError::Slow)));
+        }
+        // What need not wait is done all the same.
+        let done = deadline.bound(std::future::ready(1));
+        assert_eq!(done.now_or_never(), Some(Ok(1)));
+    }
 
     #[test]
     fn failures_are_told_apart() {

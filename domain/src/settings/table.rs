@@ -242,8 +242,8 @@ pub static SETTINGS: [Setting; 28] = [
         key: "SNAPSHOT_WAIT",
         variables: &["snapshot_wait"],
         default: "10",
-        help: "Seconds that a request waits for the very first snapshot before it answers 503 (0 to 60).",
-        set: |settings, given| fill(&mut settings.snapshot_wait, given.seconds(0, 60)),
+        help: "Seconds that a request waits for the very first snapshot before it answers 503 (0 to 50).",
+        set: |settings, given| fill(&mut settings.snapshot_wait, given.seconds(0, 50)),
         show: |settings| shown(settings.snapshot_wait.as_secs_f64()),
         ..ROW
     },

@@ -102,10 +102,13 @@ impl Dispatcher {
             if let Some(published) = self.mailbox.take() {
                 self.note(leadership, published, &mut seen).await?;
             }
-            for receiver in &self.receivers {
+            // Each by itself: one that is down keeps nothing from the others.
+            let handed_over = self.receivers.iter().map(async |receiver| {
                 while self.hand_over(leadership, receiver).await? > 0 {}
-            }
-            Ok::<_, AlertError>(())
+                Ok(())
+            });
+            let results: Vec<Result<(), AlertError>> = join_all(handed_over).await;
+            results.into_iter().collect::<Result<(), _>>()
         };
         match timeout(limit, work).await {
             Ok(Ok(())) => {}

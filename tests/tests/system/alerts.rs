@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use end_to_end::{
-    Alertmanager, FakeAlertmanager, Host, Metrics, Process, Redis, TYPES, Upstream, host, keys,
-    refresher, until,
+    Alertmanager, FakeAlertmanager, Host, Metrics, Process, Redis, TYPES, Upstream, free_port,
+    host, keys, refresher, until,
 };
 use serde_json::{Value, json};
 
@@ -417,7 +417,9 @@ async fn a_burst_and_what_was_not_asked_for_before_are_told_by_their_count() {
 async fn one_refresh_hands_over_what_it_finds() {
     let fake = FakeAlertmanager::start(&[]).await;
     let service = Service::start(&[row("critical", 0)]).await;
-    let urls = [("ALERTMANAGER_URLS", fake.url.as_str())];
+    // One that is down keeps nothing from the other.
+    let both = format!("http://127.0.0.1:{}, {}", free_port(), fake.url);
+    let urls = [("ALERTMANAGER_URLS", both.as_str())];
     for (rows, told) in [(1, 1), (2, 2), (2, 2)] {
         let rows: Vec<Value> = (0..rows).map(|number| row("critical", number)).collect();
         service.upstream.serve_rows("unauthorized", &rows).await;

@@ -129,7 +129,7 @@ const MISTAKES: [(&str, &str, [&str; 3]); 19] = [
     (
         "SNAPSHOT_WAIT",
         "3600",
-        ["`SNAPSHOT_WAIT`", "`3600`", "from 0 to 60"],
+        ["`SNAPSHOT_WAIT`", "`3600`", "from 0 to 50"],
     ),
     (
         "SHUTDOWN_ENABLED",
