@@ -722,6 +722,30 @@ mod tests {
     }
 
     proptest! {
+        /// Eight bytes at a time find what one at a time would.
+        #[test]
+        fn bytes_are_looked_at_eight_at_a_time(
+            bytes in prop::collection::vec(prop_oneof![b'/'..=b':', any::<u8>()], 8..40),
+            specials in prop::collection::vec((any::<prop::sample::Index>(), prop::sample::select(b"\"\\\x00\x1f\x20!#[]".to_vec())), 0..3),
+            at in 0..8_usize,
+        ) {
+            let word: [u8; 8] = bytes[..8].try_into().unwrap();
+            prop_assert_eq!(
+                are_digits(u64::from_le_bytes(word)),
+                word.iter().all(u8::is_ascii_digit)
+            );
+            let mut text = vec![b'a'; bytes.len()];
+            for (place, byte) in specials {
+                text[place.index(bytes.len())] = byte;
+            }
+            for text in [&text, &bytes] {
+                let is_special = |byte: &u8| matches!(byte, b'"' | b'\\') || *byte < 0x20;
+                let expected = text[at..].iter().position(is_special);
+                let expected = expected.map_or(text.len(), |found| at + found);
+                prop_assert_eq!(next_special(text, at), expected);
+            }
+        }
+
         #[test]
         fn what_is_json_is_accepted(text in json()) {
             prop_assert!(accepts(text.as_bytes()), "{}", text);
