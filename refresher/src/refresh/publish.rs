@@ -266,7 +266,7 @@ impl Publisher {
     ) -> Result<(), StoreError> {
         let record = snapshot.record.to_json();
         match current(&self.store).await? == record.as_bytes() {
-            true => Ok(()),
+            true => self.keep(leadership, snapshot, &record).await,
             false => self.try_publish(leadership, snapshot).await,
         }
     }
@@ -283,6 +283,40 @@ impl Publisher {
             }
         }
         let record = snapshot.record.to_json();
+        let (expected, counted) = (&self.known.raw, &snapshot.counted);
+        let made = self.make_current(leadership, snapshot, &record, expected, counted);
+        match made.await {
+            // An earlier try did it, late.
+            Err(StoreError::Conflict) if current(&self.store).await? == record.as_bytes() => {
+                self.keep(leadership, snapshot, &record).await
+            }
+            Err(error @ (StoreError::Fenced | StoreError::Conflict | StoreError::OutOfMemory)) => {
+                self.discard(snapshot).await;
+                Err(error)
+            }
+            result => result,
+        }
+    }
+
+    /// Keeps what the current record names from expiring: a later try may have staged it in place of what was there.
+    async fn keep(
+        &self,
+        leadership: &Leadership,
+        snapshot: &Snapshot,
+        record: &str,
+    ) -> Result<(), StoreError> {
+        let made = self.make_current(leadership, snapshot, record, record.as_bytes(), &[]);
+        made.await
+    }
+
+    async fn make_current(
+        &self,
+        leadership: &Leadership,
+        snapshot: &Snapshot,
+        record: &str,
+        expected: &[u8],
+        counted: &[Counted],
+    ) -> Result<(), StoreError> {
         let keys = snapshot.record.keys(&self.store.keys);
         let own: HashSet<&String> = keys.iter().collect();
         let superseded = self.known.keys.iter().filter(|key| !own.contains(key));
@@ -291,29 +325,14 @@ impl Publisher {
             keys: &self.store.keys,
             holder: &leadership.holder,
             token: leadership.token,
-            expected: &self.known.raw,
-            record: &record,
+            expected,
+            record,
             snapshot: &keys,
             superseded: &superseded,
             superseded_for_ms: millis(self.superseded_for),
-            counted: &snapshot.counted,
+            counted,
         };
-        match self.store.control.call(&publish).await {
-            // An earlier try did it, late. What this one has staged in its place has to be kept from expiring.
-            Err(StoreError::Conflict) if current(&self.store).await? == record.as_bytes() => {
-                let kept = Publish {
-                    expected: record.as_bytes(),
-                    counted: &[],
-                    ..publish
-                };
-                self.store.control.call(&kept).await
-            }
-            Err(error @ (StoreError::Fenced | StoreError::Conflict | StoreError::OutOfMemory)) => {
-                self.discard(snapshot).await;
-                Err(error)
-            }
-            result => result,
-        }
+        self.store.control.call(&publish).await
     }
 
     /// Writes blocks of a snapshot that is not published yet: they go by themselves if it never is.
