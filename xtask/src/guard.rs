@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 /// Outlives the task only if that is killed; gives the programs two seconds to end by themselves, then
 /// kills them and itself, and removes the folder.
 const SCRIPT: &str =
-    r#"trap '' HUP INT TERM; read _; kill -TERM 0; sleep 2; rm -rf "$0"; kill -KILL 0"#;
+    r#"trap '' HUP INT QUIT TERM; read _; kill -TERM 0; sleep 2; rm -rf "$0"; kill -KILL 0"#;
 
 /// The group; dropped, all in it are killed.
 pub(crate) struct Guard(Child);

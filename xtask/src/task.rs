@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::flag;
 use tempfile::TempDir;
 use xshell::{Cmd, Shell, cmd};
@@ -46,10 +46,11 @@ pub(crate) struct Task {
 }
 
 impl Task {
-    /// Notices SIGINT, SIGTERM and SIGHUP from now on. A second one ends this program at once.
+    /// Notices SIGINT, SIGTERM, SIGHUP and SIGQUIT from now on. A second one ends this program at once. What is started
+    /// does not find them ignored then, as a shell has two of them for what it runs in the background.
     pub(crate) fn begin() -> Result<Self> {
         let interrupted = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
+        for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
             flag::register_conditional_shutdown(signal, 130, Arc::clone(&interrupted))?;
             flag::register(signal, Arc::clone(&interrupted))?;
         }
