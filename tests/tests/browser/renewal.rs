@@ -117,8 +117,9 @@ async fn a_changed_password_is_told_and_the_page_waits_for_a_person() {
     let refused = || {
         browser.run("return performance.getEntriesByType('resource').filter((one) => one.responseStatus === 401).length")
     };
-    let once = refused().await;
-    assert_eq!(once, 1);
+    // The renewal that was asked for, and the page's own where that is under way at the same moment.
+    let found = refused().await;
+    assert!(found == 1 || found == 2, "{found}");
     page.renew().await;
     page.go("/", "another password").await;
     page.lists(48).await;
