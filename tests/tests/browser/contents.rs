@@ -5,7 +5,7 @@ use std::time::Instant;
 use end_to_end::{System, Upstream};
 use serde_json::{Value, json};
 
-use crate::{LISTED, Page, SETTLED, now, row, small_system, system};
+use crate::{COUNTED, LISTED, Page, SETTLED, now, row, small_system, system};
 
 #[tokio::test]
 async fn a_first_look_shows_what_the_service_says() {
@@ -55,8 +55,7 @@ async fn a_first_look_shows_what_the_service_says() {
         "{title}"
     );
     // The changes come after that, when they have been counted.
-    let change = "document.querySelector('.tile-critical .tile-change').textContent.trim()";
-    let change = browser.until(change).await;
+    let change = browser.until(COUNTED).await;
     assert_eq!(change, "+2 = as many as the day before");
     assert_eq!(browser.errors().await, Vec::<String>::new());
     page.is_sound().await;

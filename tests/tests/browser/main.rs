@@ -28,6 +28,9 @@ const LISTED: &str = "document.querySelector('#list tbody tr time')";
 const SETTLED: &str = "document.getElementById('main').getAttribute('aria-busy') === 'false' \
     && document.getElementById('live').textContent.startsWith('Renewed')";
 
+/// What is there once the changes have been counted: eight questions, one after the other, beside all else.
+const COUNTED: &str = "document.querySelector('.tile-critical .tile-change').textContent.trim()";
+
 /// A dashboard that somebody looks at.
 struct Page {
     browser: Browser,
