@@ -16,7 +16,7 @@ pub(crate) struct Options {
     /// The packages
     #[arg(default_values = ["domain", "grouping"], value_name = "PACKAGE")]
     packages: Vec<String>,
-    /// Passed on to cargo-mutants: after `--`: `--file domain/src/item.rs`, `--shard 0/8`, `--jobs 2`
+    /// Passed on to cargo-mutants, after `--`: `--file domain/src/item.rs`, `--shard 0/8`, `--jobs 2`
     #[arg(last = true)]
     arguments: Vec<String>,
 }
